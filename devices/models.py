@@ -1,0 +1,147 @@
+"""The plant: where things stand, what they are, what they measure and how they prove who they are."""
+
+import uuid
+from datetime import timedelta
+from typing import ClassVar
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils import timezone
+
+validate_key = RegexValidator(r"^[A-Za-z0-9_-]{1,64}\Z", "Use 1 to 64 letters, digits, underscores and hyphens.")
+validate_metric_key = RegexValidator(
+    r"^[A-Za-z_][A-Za-z0-9_.:/ -]{0,63}\Z", "Start with a letter or underscore; then letters, digits and _ . : / - or blank, 64 at most."
+)
+
+
+class Site(models.Model):
+    """A node of the plant tree (ISA-95: enterprise, site, area, line, cell)."""
+
+    class Kind(models.TextChoices):
+        ENTERPRISE = "enterprise", "Enterprise"
+        SITE = "site", "Site"
+        AREA = "area", "Area"
+        LINE = "line", "Line"
+        CELL = "cell", "Cell"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.SITE)
+    timezone = models.CharField(max_length=64, default="UTC", help_text="IANA name, for calendar days and shifts.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["parent", "name"], name="site_name_once_per_parent", nulls_distinct=False)
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Protocol(models.TextChoices):
+    """How a device reaches the platform."""
+
+    AUTO = "auto", "Detect from the first valid message"
+    MQTT = "mqtt", "MQTT"
+    HTTP = "http", "HTTP"
+
+
+class DeviceType(models.Model):
+    """What devices of one kind have in common."""
+
+    class UnknownMetrics(models.TextChoices):
+        REGISTER = "register", "Accept and register"
+        REJECT = "reject", "Reject"
+
+    id = models.BigAutoField(primary_key=True)
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=120, unique=True)
+    protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.AUTO)
+    unknown_metrics = models.CharField(max_length=12, choices=UnknownMetrics, default=UnknownMetrics.REGISTER)
+    inactivity_timeout = models.DurationField(default=timedelta(minutes=5), help_text="Silent longer than this: stale; three times as long: offline.")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Metric(models.Model):
+    """One quantity that devices of a type report. The small id is part of every reading's key."""
+
+    class DataType(models.TextChoices):
+        NUMBER = "number", "Number"
+        BOOLEAN = "boolean", "Boolean"
+        TEXT = "text", "Text"
+
+    id = models.SmallAutoField(primary_key=True)
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    device_type = models.ForeignKey(DeviceType, on_delete=models.PROTECT, related_name="metrics")
+    key = models.CharField(max_length=64, validators=[validate_metric_key])
+    name = models.CharField(max_length=120, blank=True)
+    unit = models.CharField(max_length=24, blank=True)
+    data_type = models.CharField(max_length=8, choices=DataType, default=DataType.NUMBER)
+    minimum = models.FloatField(null=True, blank=True, help_text="Below this a reading is stored as uncertain.")
+    maximum = models.FloatField(null=True, blank=True, help_text="Above this a reading is stored as uncertain.")
+    deadband = models.FloatField(null=True, blank=True, help_text="Changes smaller than this are noise.")
+    expected_period = models.DurationField(null=True, blank=True, help_text="How often a value is due.")
+
+    class Meta:
+        ordering: ClassVar = ["key"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["device_type", "key"], name="metric_key_once_per_type")]
+
+    def __str__(self) -> str:
+        return self.name or self.key
+
+
+class Device(models.Model):
+    """A machine, sensor or gateway. `key` names it on the wire, `uuid` in the API, the small `id` in readings."""
+
+    id = models.AutoField(primary_key=True)
+    uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    key = models.CharField(max_length=64, unique=True, validators=[validate_key], help_text="The device's name in topics and messages.")
+    name = models.CharField(max_length=120)
+    device_type = models.ForeignKey(DeviceType, on_delete=models.PROTECT, related_name="devices")
+    site = models.ForeignKey(Site, null=True, blank=True, on_delete=models.PROTECT, related_name="devices")
+    gateway = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children", help_text="Connected via.")
+    protocol = models.CharField(max_length=12, choices=Protocol, blank=True, help_text="Empty: as the type says.")
+    tags = models.JSONField(default=list, blank=True)
+    firmware = models.CharField(max_length=60, blank=True)
+    latitude = models.FloatField(null=True, blank=True)
+    longitude = models.FloatField(null=True, blank=True)
+    is_enabled = models.BooleanField(default=True, help_text="Off: its messages are rejected.")
+    last_seen_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        indexes: ClassVar = [models.Index(fields=["name"]), models.Index(fields=["last_seen_at"])]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DeviceCredential(models.Model):
+    """How a device proves who it is. The secret is shown once; only a hash is kept."""
+
+    class Kind(models.TextChoices):
+        TOKEN = "token", "Access token (HTTP)"  # noqa: S105 - a kind, not a secret
+        MQTT = "mqtt", "MQTT username and password"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="credentials")
+    kind = models.CharField(max_length=8, choices=Kind)
+    identifier = models.CharField(max_length=140, unique=True, editable=False, help_text="Token prefix or MQTT username <tenant>/<device>.")
+    secret_hash = models.CharField(max_length=200, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.device}"

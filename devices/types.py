@@ -1,0 +1,49 @@
+"""What other apps get to know about devices and metrics: plain values, safe to cache."""
+
+import uuid
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRef:
+    """A device as the pipeline needs it."""
+
+    id: int
+    uuid: uuid.UUID
+    key: str
+    name: str
+    device_type_id: int
+    site_id: uuid.UUID | None
+    registers_unknown_metrics: bool
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRef:
+    """A metric as the pipeline needs it. `minimum` and `maximum` bound what is plausible."""
+
+    id: int
+    key: str
+    unit: str
+    data_type: str
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMetric:
+    """A metric to register for a device type, its data type taken from the first value."""
+
+    device_type_id: int
+    key: str
+    data_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCredential:
+    """A credential just made. `secret` is not stored and cannot be read again."""
+
+    credential_id: uuid.UUID
+    kind: str
+    username: str
+    secret: str

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class IIoTSiteConfig(AppConfig):
+    name = "iiot_site"
+    verbose_name = "IIoT platform"

@@ -1,0 +1,38 @@
+"""Where settings come from: the environment first, then what the supervisor wrote about the servers it started."""
+
+import json
+import os
+from pathlib import Path
+
+import environ
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+environ.Env.read_env(BASE_DIR / ".env")
+
+DATA_DIR = Path(os.environ.get("IIOT_DATA_DIR") or BASE_DIR / "var").resolve()
+
+
+def _read_servers_file() -> dict[str, str]:
+    try:
+        return {str(k): str(v) for k, v in json.loads((DATA_DIR / "run" / "servers.json").read_text()).items()}
+    except FileNotFoundError:
+        return {}
+
+
+_SERVERS = _read_servers_file()
+
+
+def server_setting(name: str, default: str = "") -> str:
+    """Return the address of a server; `default` where neither the environment nor the supervisor names one."""
+    return os.environ.get(name) or _SERVERS.get(name) or default
+
+
+def read_secret_key() -> str:
+    """Return the signing key, or "" where none exists yet; a system check refuses to serve without one."""
+    if key := os.environ.get("IIOT_SECRET_KEY"):
+        return key
+    try:
+        return (DATA_DIR / "secrets" / "secret_key").read_text().strip()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,267 @@
+"""Settings, read top to bottom by theme. Own settings start with IIOT_ and end with their unit."""
+
+from datetime import timedelta
+from typing import Any
+
+from csp.constants import NONCE, NONE, SELF
+from django.urls import reverse_lazy
+
+from iiot_site.environment import BASE_DIR, DATA_DIR, env, read_secret_key, server_setting
+
+# --- Basics
+DEBUG = env.bool("IIOT_DEBUG", default=False)
+SECRET_KEY = read_secret_key() or "unset-" + "0" * 44  # `iiot_site.checks` refuses to serve with it
+ALLOWED_HOSTS = env.list("IIOT_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("IIOT_CSRF_TRUSTED_ORIGINS", default=[])
+IIOT_DATA_DIR = DATA_DIR
+IIOT_HTTP_PORT = env.int("IIOT_HTTP_PORT", default=8000)
+ROOT_URLCONF = "iiot_site.urls"
+ASGI_APPLICATION = "iiot_site.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = False
+
+# --- Apps: what is shared by all tenants, and what each has in a schema of its own
+SHARED_APPS = [
+    "unfold",
+    "django_tenants",
+    "tenants",
+    "protocols",
+    "iiot_site",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_celery_beat",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "django_htmx",
+    "csp",
+]
+TENANT_APPS = ["devices", "telemetry", "alerting", "rules"]
+INSTALLED_APPS = [*SHARED_APPS, *TENANT_APPS]
+TENANT_MODEL = "tenants.Tenant"
+TENANT_DOMAIN_MODEL = "tenants.Domain"
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "tenants.middleware.TenantMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.middleware.MembershipMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+                "iiot_site.context_processors.shell",
+            ],
+        },
+    },
+]
+
+# --- Database: one PostgreSQL, a schema per tenant
+DATABASES = {
+    "default": {
+        **env.db_url_config(server_setting("DATABASE_URL", "postgres://iiot@127.0.0.1:5432/iiot")),
+        "ENGINE": "django_tenants.postgresql_backend",
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
+TENANT_LIMIT_SET_CALLS = True
+
+# --- Redis: cache 0, channels 1, Celery broker 2, results 3
+REDIS_URL = server_setting("REDIS_URL", "redis://127.0.0.1:6379")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": f"{REDIS_URL}/0",
+        "KEY_FUNCTION": "django_tenants.cache.make_key",
+        "REVERSE_KEY_FUNCTION": "django_tenants.cache.reverse_key",
+    },
+    "shared": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": f"{REDIS_URL}/0", "KEY_PREFIX": "shared"},
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [f"{REDIS_URL}/1"], "prefix": "iiot"},
+    }
+}
+
+# --- Celery: JSON only; the schema travels in a header
+CELERY_BROKER_URL = f"{REDIS_URL}/2"
+CELERY_RESULT_BACKEND = f"{REDIS_URL}/3"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 4
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {"rules.*": {"queue": "rules"}, "alerting.*": {"queue": "alerting"}}
+CELERY_TASK_TENANT_CACHE_SECONDS = 30
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 30}
+CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+
+# --- Device protocols
+MQTT_URL = server_setting("MQTT_URL")
+IIOT_MQTT_PUBLIC_HOST = server_setting("MQTT_PUBLIC_HOST", "localhost")
+IIOT_MQTT_PUBLIC_PORT = int(server_setting("MQTT_PUBLIC_PORT", "1883"))
+AMQP_URL = server_setting("AMQP_URL")
+IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
+IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)
+IIOT_MAX_READING_FUTURE_SECONDS = env.int("IIOT_MAX_READING_FUTURE_SECONDS", default=600)
+IIOT_REJECTED_MESSAGES_KEPT_COUNT = env.int("IIOT_REJECTED_MESSAGES_KEPT_COUNT", default=10_000)
+IIOT_INCIDENT_REOPEN_SECONDS = env.int("IIOT_INCIDENT_REOPEN_SECONDS", default=300)
+
+# --- People: login, sessions, passwords
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = ["tenants.backends.TenantPermissionBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login"
+SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
+SESSION_SAVE_EVERY_REQUEST = False
+SESSION_COOKIE_SAMESITE = "Lax"
+IIOT_HTTPS = env.bool("IIOT_HTTPS", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = IIOT_HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if IIOT_HTTPS else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+RATELIMIT_USE_CACHE = "shared"
+RATELIMIT_FAIL_OPEN = True  # a Redis outage must not lock operators out; argon2 still slows guessing
+
+# --- API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "tenants.api.authentication.BearerAuthentication",
+        "tenants.api.authentication.TenantSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["tenants.api.permissions.HasTenantPermission"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "iiot_site.lib.pagination.Pages",
+    "PAGE_SIZE": 50,
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.OrderingFilter",
+        "rest_framework.filters.SearchFilter",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "iiot_site.lib.exception_handler.handle_api_exception",
+    "NUM_PROXIES": env.int("IIOT_PROXY_COUNT", default=0),
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+    "ALGORITHM": "HS256",
+    "AUDIENCE": "iiot-api",
+    "ISSUER": "iiot-platform",
+    "USER_ID_CLAIM": "sub",
+    "CHECK_REVOKE_TOKEN": True,
+    "UPDATE_LAST_LOGIN": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "IIoT platform",
+    "DESCRIPTION": "Devices, telemetry, rules and incidents of one tenant. Log in at /auth/login or use an API key.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "SeverityEnum": "alerting.models.Severity",
+        "IncidentStateEnum": "alerting.models.Incident.State",
+        "ProtocolEnum": "devices.models.Protocol",
+        "TenantStatusEnum": "tenants.models.Tenant.Status",
+    },
+}
+
+# --- Browser: our own files only, scripts by nonce
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": [],
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF, "data:"],
+        "connect-src": [SELF, "ws:", "wss:"],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+
+# --- Static files: ours, and an allow-list of npm packages
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "iiot_site" / "static"]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "iiot_site.npm_finder.NpmFinder",
+]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+
+# --- Words and time
+LANGUAGE_CODE = "en"
+USE_I18N = True
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# --- Admin
+UNFOLD = {
+    "SITE_TITLE": "IIoT platform",
+    "SITE_HEADER": "IIoT platform",
+    "SITE_URL": reverse_lazy("home"),
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+# --- Logs: one line each, no payloads, no secrets
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "iiot_site.lib.logs.OneLineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("IIOT_LOG_LEVEL", default="INFO")},
+}

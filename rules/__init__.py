@@ -1,0 +1,1 @@
+"""Rules decide from readings what is wrong; each change of a rule's state becomes an `AlertSignal`."""

@@ -1,0 +1,1 @@
+"""Readings: stored once, latest values, history, rejected messages. Written only through `telemetry.services`."""

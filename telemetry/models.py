@@ -1,0 +1,75 @@
+"""Readings and what is known about the messages that carried none.
+
+Layout measured: (ts, value, device, metric, quality) with primary key (device, metric, ts) INCLUDE (value), range
+partitions by day. Foreign keys carry no constraint here: the pipeline resolves devices and metrics before it writes.
+"""
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+
+from devices.models import Device, Metric
+
+
+class Quality(models.IntegerChoices):
+    """The three classes of OPC UA Part 8 status codes, ordered so that a larger number is worse."""
+
+    GOOD = 0, "good"
+    UNCERTAIN = 1, "uncertain"
+    BAD = 2, "bad"
+
+
+class Reading(models.Model):
+    """One number (booleans as 0 and 1) of one metric at one time. Partitioned by day; see `telemetry.partitions`."""
+
+    pk = models.CompositePrimaryKey("device_id", "metric_id", "ts")
+    ts = models.DateTimeField(help_text="Source time.")
+    value = models.FloatField()
+    device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    quality = models.SmallIntegerField(choices=Quality, default=Quality.GOOD)
+
+
+class TextReading(models.Model):
+    """One text value of one metric at one time."""
+
+    pk = models.CompositePrimaryKey("device_id", "metric_id", "ts")
+    ts = models.DateTimeField()
+    value = models.CharField(max_length=1024)
+    device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    quality = models.SmallIntegerField(choices=Quality, default=Quality.GOOD)
+
+
+class LatestReading(models.Model):
+    """The value with the newest source time of each series; exactly one of `value` and `text` is set."""
+
+    pk = models.CompositePrimaryKey("device_id", "metric_id")
+    device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    ts = models.DateTimeField()
+    received_at = models.DateTimeField()
+    value = models.FloatField(null=True)
+    text = models.CharField(max_length=1024, null=True)  # noqa: DJ001 - null tells a number from an empty text
+    quality = models.SmallIntegerField(choices=Quality, default=Quality.GOOD)
+
+
+class RejectedMessage(models.Model):
+    """A message, or a part of one, that was not stored, with the reason. Bounded per tenant."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    received_at = models.DateTimeField(db_index=True)
+    protocol = models.CharField(max_length=12)
+    source = models.CharField(max_length=300, help_text="Topic or address, as the listener saw it.")
+    device = models.ForeignKey(Device, null=True, on_delete=models.SET_NULL, related_name="+")
+    reason = models.CharField(max_length=40)
+    detail = models.CharField(max_length=500)
+    payload = models.BinaryField(help_text="The first 4 KiB of the frame.")
+    payload_bytes = models.IntegerField()
+
+    class Meta:
+        ordering: ClassVar = ["-received_at"]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.source}"
