@@ -1,7 +1,6 @@
 """Alerts are signals that something is wrong; incidents are what people work on."""
 
 import uuid
-from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -42,12 +41,10 @@ class Incident(models.Model):
     resolved_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        ordering: ClassVar = ["-number"]
-        indexes: ClassVar = [models.Index(fields=["state", "-opened_at"])]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["dedup_key"], condition=~models.Q(state="resolved"), name="one_open_incident_per_key"
-            )
+        ordering = ["-number"]
+        indexes = [models.Index(fields=["state", "-opened_at"])]
+        constraints = [
+            models.UniqueConstraint(fields=["dedup_key"], condition=~models.Q(state="resolved"), name="one_open_incident_per_key")
         ]
 
     def __str__(self) -> str:
@@ -71,10 +68,8 @@ class Alert(models.Model):
     count = models.PositiveIntegerField(default=1)
 
     class Meta:
-        ordering: ClassVar = ["-occurred_at"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["dedup_key"], condition=models.Q(resolved_at=None), name="one_firing_alert_per_key")
-        ]
+        ordering = ["-occurred_at"]
+        constraints = [models.UniqueConstraint(fields=["dedup_key"], condition=models.Q(resolved_at=None), name="one_firing_alert_per_key")]
 
     def __str__(self) -> str:
         return self.summary
@@ -88,14 +83,18 @@ class IncidentEvent(models.Model):
     at = models.DateTimeField()
     kind = models.CharField(max_length=24)
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, db_constraint=False, on_delete=models.DO_NOTHING, related_name="+",
+        settings.AUTH_USER_MODEL,
+        null=True,
+        db_constraint=False,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
         help_text="Empty: the platform itself.",
     )
     text = models.TextField(blank=True)
     details = models.JSONField(default=dict)
 
     class Meta:
-        ordering: ClassVar = ["at", "id"]
+        ordering = ["at", "id"]
 
     def __str__(self) -> str:
         return f"{self.kind} at {self.at:%Y-%m-%d %H:%M:%S}"

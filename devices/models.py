@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import timedelta
-from typing import ClassVar
 
 from django.core.validators import RegexValidator
 from django.db import models
@@ -31,10 +30,8 @@ class Site(models.Model):
     timezone = models.CharField(max_length=64, default="UTC", help_text="IANA name, for calendar days and shifts.")
 
     class Meta:
-        ordering: ClassVar = ["name"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["parent", "name"], name="site_name_once_per_parent", nulls_distinct=False)
-        ]
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["parent", "name"], name="site_name_once_per_parent", nulls_distinct=False)]
 
     def __str__(self) -> str:
         return self.name
@@ -60,10 +57,12 @@ class DeviceType(models.Model):
     name = models.CharField(max_length=120, unique=True)
     protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.AUTO)
     unknown_metrics = models.CharField(max_length=12, choices=UnknownMetrics, default=UnknownMetrics.REGISTER)
-    inactivity_timeout = models.DurationField(default=timedelta(minutes=5), help_text="Silent longer than this: stale; three times as long: offline.")
+    inactivity_timeout = models.DurationField(
+        default=timedelta(minutes=5), help_text="Silent longer than this: stale; three times as long: offline."
+    )
 
     class Meta:
-        ordering: ClassVar = ["name"]
+        ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
@@ -90,8 +89,8 @@ class Metric(models.Model):
     expected_period = models.DurationField(null=True, blank=True, help_text="How often a value is due.")
 
     class Meta:
-        ordering: ClassVar = ["key"]
-        constraints: ClassVar = [models.UniqueConstraint(fields=["device_type", "key"], name="metric_key_once_per_type")]
+        ordering = ["key"]
+        constraints = [models.UniqueConstraint(fields=["device_type", "key"], name="metric_key_once_per_type")]
 
     def __str__(self) -> str:
         return self.name or self.key
@@ -106,7 +105,9 @@ class Device(models.Model):
     name = models.CharField(max_length=120)
     device_type = models.ForeignKey(DeviceType, on_delete=models.PROTECT, related_name="devices")
     site = models.ForeignKey(Site, null=True, blank=True, on_delete=models.PROTECT, related_name="devices")
-    gateway = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children", help_text="Connected via.")
+    gateway = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children", help_text="Connected via."
+    )
     protocol = models.CharField(max_length=12, choices=Protocol, blank=True, help_text="Empty: as the type says.")
     tags = models.JSONField(default=list, blank=True)
     firmware = models.CharField(max_length=60, blank=True)
@@ -117,8 +118,8 @@ class Device(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        ordering: ClassVar = ["name"]
-        indexes: ClassVar = [models.Index(fields=["name"]), models.Index(fields=["last_seen_at"])]
+        ordering = ["name"]
+        indexes = [models.Index(fields=["name"]), models.Index(fields=["last_seen_at"])]
 
     def __str__(self) -> str:
         return self.name
@@ -128,7 +129,7 @@ class DeviceCredential(models.Model):
     """How a device proves who it is. The secret is shown once; only a hash is kept."""
 
     class Kind(models.TextChoices):
-        TOKEN = "token", "Access token (HTTP)"  # noqa: S105 - a kind, not a secret
+        TOKEN = "token", "Access token (HTTP)"
         MQTT = "mqtt", "MQTT username and password"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -141,7 +142,7 @@ class DeviceCredential(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        ordering: ClassVar = ["-created_at"]
+        ordering = ["-created_at"]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} of {self.device}"

@@ -1,7 +1,5 @@
 """What listeners remember. Shared schema: one listener serves every tenant."""
 
-from typing import ClassVar
-
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
@@ -38,7 +36,7 @@ class DeliveryWindow(models.Model):
     digests = ArrayField(models.BigIntegerField(), help_text="64-bit BLAKE2b of topic and payload, signed.")
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["consumer", "delivery_until"])]
+        indexes = [models.Index(fields=["consumer", "delivery_until"])]
 
     def __str__(self) -> str:
         return f"{self.consumer} up to {self.delivery_until}"

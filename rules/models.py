@@ -1,7 +1,6 @@
 """Rules and what each knows about every series it watches."""
 
 import uuid
-from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -21,13 +20,15 @@ class Rule(models.Model):
     condition = models.JSONField(help_text='{"type": "threshold", "metric", "operator", "threshold", "clear_threshold"}')
     device = models.ForeignKey(Device, null=True, blank=True, on_delete=models.CASCADE, related_name="rules")
     device_type = models.ForeignKey(DeviceType, null=True, blank=True, on_delete=models.CASCADE, related_name="rules")
-    site = models.ForeignKey(Site, null=True, blank=True, on_delete=models.CASCADE, related_name="rules", help_text="With everything below it.")
+    site = models.ForeignKey(
+        Site, null=True, blank=True, on_delete=models.CASCADE, related_name="rules", help_text="With everything below it."
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
-        ordering: ClassVar = ["name"]
+        ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
@@ -46,7 +47,7 @@ class RuleState(models.Model):
     last_value = models.FloatField()
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["rule", "device", "metric"], name="rule_state_once_per_series")]
+        constraints = [models.UniqueConstraint(fields=["rule", "device", "metric"], name="rule_state_once_per_series")]
 
     def __str__(self) -> str:
         return f"{self.rule} on {self.device}: {'firing' if self.is_firing else 'clear'}"

@@ -5,7 +5,6 @@ partitions by day. Foreign keys carry no constraint here: the pipeline resolves 
 """
 
 import uuid
-from typing import ClassVar
 
 from django.db import models
 
@@ -30,6 +29,9 @@ class Reading(models.Model):
     metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
     quality = models.SmallIntegerField(choices=Quality, default=Quality.GOOD)
 
+    def __str__(self) -> str:
+        return f"{self.value} at {self.ts}"
+
 
 class TextReading(models.Model):
     """One text value of one metric at one time."""
@@ -40,6 +42,9 @@ class TextReading(models.Model):
     device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
     metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
     quality = models.SmallIntegerField(choices=Quality, default=Quality.GOOD)
+
+    def __str__(self) -> str:
+        return f"{self.value} at {self.ts}"
 
 
 class LatestReading(models.Model):
@@ -53,6 +58,9 @@ class LatestReading(models.Model):
     value = models.FloatField(null=True)
     text = models.CharField(max_length=1024, null=True)  # noqa: DJ001 - null tells a number from an empty text
     quality = models.SmallIntegerField(choices=Quality, default=Quality.GOOD)
+
+    def __str__(self) -> str:
+        return f"{self.text if self.value is None else self.value} at {self.ts}"
 
 
 class RejectedMessage(models.Model):
@@ -69,7 +77,7 @@ class RejectedMessage(models.Model):
     payload_bytes = models.IntegerField()
 
     class Meta:
-        ordering: ClassVar = ["-received_at"]
+        ordering = ["-received_at"]
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.source}"

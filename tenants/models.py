@@ -38,7 +38,7 @@ class Tenant(TenantMixin):
     auto_drop_schema = False
 
     class Meta:
-        ordering: ClassVar = ["name"]
+        ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
@@ -80,7 +80,7 @@ class User(AbstractBaseUser):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
-        ordering: ClassVar = ["email"]
+        ordering = ["email"]
 
     def __str__(self) -> str:
         return self.full_name or self.email
@@ -110,10 +110,8 @@ class Role(models.Model):
     permissions = ArrayField(models.CharField(max_length=60), default=list, blank=True)
 
     class Meta:
-        ordering: ClassVar = ["name"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "name"], name="role_once_per_tenant", nulls_distinct=False)
-        ]
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["tenant", "name"], name="role_once_per_tenant", nulls_distinct=False)]
 
     def __str__(self) -> str:
         return self.name
@@ -130,7 +128,7 @@ class Membership(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["user", "tenant"], name="membership_once")]
+        constraints = [models.UniqueConstraint(fields=["user", "tenant"], name="membership_once")]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.tenant}"
@@ -152,7 +150,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
-        ordering: ClassVar = ["name"]
+        ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
