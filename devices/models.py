@@ -1,9 +1,12 @@
 """The plant: where things stand, what they are, what they measure and how they prove who they are."""
 
 import uuid
+import zoneinfo
 from datetime import timedelta
 
-from django.core.validators import RegexValidator
+from django.contrib.postgres.indexes import GinIndex
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
@@ -11,6 +14,24 @@ validate_key = RegexValidator(r"^[A-Za-z0-9_-]{1,64}\Z", "Use 1 to 64 letters, d
 validate_metric_key = RegexValidator(
     r"^[A-Za-z_][A-Za-z0-9_.:/ -]{0,63}\Z", "Start with a letter or underscore; then letters, digits and _ . : / - or blank, 64 at most."
 )
+
+
+def validate_timezone(value: str) -> None:
+    """Refuse what is no IANA zone of this machine's time zone database."""
+    if value not in zoneinfo.available_timezones():
+        raise ValidationError("Use an IANA time zone such as Europe/Berlin.")
+
+
+def validate_tags(value: object) -> None:
+    """Accept a list of at most 50 short texts."""
+    if not isinstance(value, list) or len(value) > 50 or not all(isinstance(tag, str) and 0 < len(tag) <= 60 for tag in value):
+        raise ValidationError("Use a list of at most 50 texts of 1 to 60 characters.")
+
+
+def validate_positive(value: timedelta) -> None:
+    """Refuse durations of nothing and less."""
+    if value <= timedelta(0):
+        raise ValidationError("Use a duration above zero.")
 
 
 class Site(models.Model):
@@ -27,7 +48,7 @@ class Site(models.Model):
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="children")
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=12, choices=Kind, default=Kind.SITE)
-    timezone = models.CharField(max_length=64, default="UTC", help_text="IANA name, for calendar days and shifts.")
+    timezone = models.CharField(max_length=64, default="UTC", validators=[validate_timezone], help_text="IANA name, for calendar days.")
 
     class Meta:
         ordering = ["name"]
@@ -58,7 +79,9 @@ class DeviceType(models.Model):
     protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.AUTO)
     unknown_metrics = models.CharField(max_length=12, choices=UnknownMetrics, default=UnknownMetrics.REGISTER)
     inactivity_timeout = models.DurationField(
-        default=timedelta(minutes=5), help_text="Silent longer than this: stale; three times as long: offline."
+        default=timedelta(minutes=5),
+        validators=[validate_positive],
+        help_text="Silent longer than this: stale; three times as long: offline.",
     )
 
     class Meta:
@@ -86,11 +109,18 @@ class Metric(models.Model):
     minimum = models.FloatField(null=True, blank=True, help_text="Below this a reading is stored as uncertain.")
     maximum = models.FloatField(null=True, blank=True, help_text="Above this a reading is stored as uncertain.")
     deadband = models.FloatField(null=True, blank=True, help_text="Changes smaller than this are noise.")
-    expected_period = models.DurationField(null=True, blank=True, help_text="How often a value is due.")
+    expected_period = models.DurationField(null=True, blank=True, validators=[validate_positive], help_text="How often a value is due.")
 
     class Meta:
         ordering = ["key"]
-        constraints = [models.UniqueConstraint(fields=["device_type", "key"], name="metric_key_once_per_type")]
+        constraints = [
+            models.UniqueConstraint(fields=["device_type", "key"], name="metric_key_once_per_type"),
+            models.CheckConstraint(
+                condition=models.Q(minimum__lte=models.F("maximum")),
+                name="metric_bounds_in_order",
+                violation_error_message="The minimum must not be above the maximum.",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name or self.key
@@ -109,17 +139,17 @@ class Device(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children", help_text="Connected via."
     )
     protocol = models.CharField(max_length=12, choices=Protocol, blank=True, help_text="Empty: as the type says.")
-    tags = models.JSONField(default=list, blank=True)
+    tags = models.JSONField(default=list, blank=True, validators=[validate_tags], help_text='A list of texts, e.g. ["hall-2", "critical"].')
     firmware = models.CharField(max_length=60, blank=True)
-    latitude = models.FloatField(null=True, blank=True)
-    longitude = models.FloatField(null=True, blank=True)
+    latitude = models.FloatField(null=True, blank=True, validators=[MinValueValidator(-90), MaxValueValidator(90)])
+    longitude = models.FloatField(null=True, blank=True, validators=[MinValueValidator(-180), MaxValueValidator(180)])
     is_enabled = models.BooleanField(default=True, help_text="Off: its messages are rejected.")
     last_seen_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["name"]
-        indexes = [models.Index(fields=["name"]), models.Index(fields=["last_seen_at"])]
+        indexes = [models.Index(fields=["name"]), models.Index(fields=["last_seen_at"]), GinIndex(fields=["tags"], name="device_tags")]
 
     def __str__(self) -> str:
         return self.name
@@ -135,7 +165,7 @@ class DeviceCredential(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="credentials")
     kind = models.CharField(max_length=8, choices=Kind)
-    identifier = models.CharField(max_length=140, unique=True, editable=False, help_text="Token prefix or MQTT username <tenant>/<device>.")
+    identifier = models.CharField(max_length=140, editable=False, help_text="Token prefix or MQTT username <tenant>/<device>.")
     secret_hash = models.CharField(max_length=200, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -143,6 +173,11 @@ class DeviceCredential(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "identifier"], condition=models.Q(revoked_at=None), name="credential_identifier_once_while_valid"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} of {self.device}"
