@@ -1,5 +1,6 @@
 """One message on its way through the pipeline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,19 +30,32 @@ class RawMessage:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One decoded value. `ts` is None where the device sent none; `quality` is 0 good, 1 uncertain, 2 bad."""
+    """One decoded value; None where the device says that it has none.
+
+    `ts` is None where the device sent no time; `quality` is 0 good, 1 uncertain, 2 bad; `unit` is "" where none came.
+    """
 
     metric: str
-    value: bool | float | str
+    value: bool | float | str | None
     ts: datetime | None
-    quality: int
+    quality: int = 0
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class MessageOutcome:
-    """What became of one message: counts of readings, and why the rest was refused."""
+class Refusal:
+    """Why one value, or a message as a whole (`metric` is ""), was not stored. `index` is the message's place in the batch."""
+
+    index: int
+    reason: str
+    detail: str
+    metric: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What became of a batch: `stored` and `duplicates` count readings, each refusal is one value or one whole message."""
 
     stored: int
     duplicates: int
-    rejected: int
-    reasons: tuple[str, ...] = ()
+    refusals: Sequence[Refusal]

@@ -1,0 +1,65 @@
+"""A bounded queue between a socket and the database that gives out batches by size or time.
+
+When it is full, `put` waits: the listener then stops reading from its socket and TCP slows the sender down.
+"""
+
+import time
+from collections import deque
+from threading import Condition
+
+from protocols.types import RawMessage
+
+
+class BatchBuffer:
+    """Messages in order of arrival, at most `capacity` of them and `capacity_bytes` of payload."""
+
+    def __init__(
+        self, *, batch_size: int = 2_000, batch_seconds: float = 0.05, capacity: int = 10_000, capacity_bytes: int = 64 * 1024 * 1024
+    ) -> None:
+        self._batch_size = batch_size
+        self._batch_seconds = batch_seconds
+        self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._messages: deque[tuple[float, RawMessage]] = deque()
+        self._bytes = 0
+        self._is_closed = False
+        self._changed = Condition()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, message: RawMessage) -> bool:
+        """Add a message, waiting while the buffer is full. False, and not added, once the buffer is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or not self._is_full())
+            if self._is_closed:
+                return False
+            self._messages.append((time.monotonic(), message))
+            self._bytes += len(message.payload)
+            if len(self._messages) == 1 or len(self._messages) >= self._batch_size:
+                self._changed.notify_all()
+            return True
+
+    def take(self, *, timeout_seconds: float) -> list[RawMessage]:
+        """Return the next batch: full, or as old as a batch may get. Empty when nothing came within the time, or at the end."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._messages or self._is_closed, timeout_seconds) or not self._messages:
+                return []
+            ripe_at = self._messages[0][0] + self._batch_seconds
+            self._changed.wait_for(self._is_batch_complete, max(0.0, ripe_at - time.monotonic()))
+            batch = [self._messages.popleft()[1] for _ in range(min(self._batch_size, len(self._messages)))]
+            self._bytes -= sum(len(message.payload) for message in batch)
+            self._changed.notify_all()
+            return batch
+
+    def close(self) -> None:
+        """Take nothing more in; what is inside can still be taken out."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _is_full(self) -> bool:
+        return len(self._messages) >= self._capacity or self._bytes >= self._capacity_bytes
+
+    def _is_batch_complete(self) -> bool:
+        return self._is_closed or self._is_full() or len(self._messages) >= self._batch_size

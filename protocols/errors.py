@@ -1,0 +1,71 @@
+"""Why a message is refused. Every error says what its sender has to change."""
+
+from iiot_site.lib.errors import IIoTError
+
+
+class MessageError(IIoTError):
+    """A message that cannot be read as a whole. `code` becomes the reason of its rejection."""
+
+    code = "invalid_message"
+
+
+class MessageTooLargeError(MessageError):
+    """More bytes than the platform takes in one message."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class NotUtf8Error(MessageError):
+    """Bytes or escapes that are no Unicode text."""
+
+    code = "not_utf8"
+
+
+class MalformedJsonError(MessageError):
+    """Not JSON (RFC 8259)."""
+
+    code = "malformed_json"
+
+
+class TooDeepError(MessageError):
+    """Lists and objects nested deeper than any telemetry needs."""
+
+    code = "too_deep"
+
+
+class NotFiniteError(MessageError):
+    """A number that float8 cannot hold."""
+
+    code = "not_finite"
+
+
+class ForbiddenCharacterError(MessageError):
+    """A character that the database cannot store."""
+
+    code = "forbidden_character"
+
+
+class DuplicateKeyError(MessageError):
+    """One name twice in one object: which of the two is meant is anyone's guess."""
+
+    code = "duplicate_key"
+
+
+class InvalidShapeError(MessageError):
+    """JSON, but none of the forms that telemetry has."""
+
+    code = "invalid_shape"
+
+
+class InvalidTimestampError(MessageError):
+    """A time stamp that is neither ms since 1970 nor ISO 8601 with an offset."""
+
+    code = "invalid_timestamp"
+
+
+class UnknownDeviceError(MessageError):
+    """No such device in the caller's tenant; another tenant's device looks the same."""
+
+    code = "not_found"
+    http_status = 404

@@ -1,0 +1,67 @@
+"""The buffer between socket and database: batches by size or time, bounded, drained at the end."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from protocols.buffer import BatchBuffer
+from protocols.types import RawMessage
+
+NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
+
+
+def message(number: int, size: int = 2) -> RawMessage:
+    return RawMessage("acme", "pump-7", str(number).encode().rjust(size), NOW, "mqtt", "t/acme/pump-7/telemetry")
+
+
+def numbers(batch: list[RawMessage]) -> list[int]:
+    return [int(m.payload) for m in batch]
+
+
+def test_a_full_batch_is_given_out_at_once_and_in_order() -> None:
+    buffer = BatchBuffer(batch_size=3, batch_seconds=60)
+    for n in range(4):
+        buffer.put(message(n))
+    assert numbers(buffer.take(timeout_seconds=5)) == [0, 1, 2]
+    assert len(buffer) == 1
+
+
+def test_a_lonely_message_waits_for_company_only_as_long_as_allowed() -> None:
+    buffer = BatchBuffer(batch_size=100, batch_seconds=0.01)
+    buffer.put(message(1))
+    assert numbers(buffer.take(timeout_seconds=5)) == [1]
+
+
+def test_nothing_within_the_time_is_an_empty_batch() -> None:
+    assert BatchBuffer().take(timeout_seconds=0.01) == []
+
+
+def test_a_full_buffer_makes_the_reader_wait_until_a_batch_is_taken() -> None:
+    buffer = BatchBuffer(batch_size=2, capacity=2)
+    buffer.put(message(0))
+    buffer.put(message(1))
+    added = threading.Event()
+    reader = threading.Thread(target=lambda: buffer.put(message(2)) and added.set(), daemon=True)
+    reader.start()
+    assert not added.wait(0.05)
+    assert numbers(buffer.take(timeout_seconds=5)) == [0, 1]
+    assert added.wait(5)
+    reader.join(5)
+
+
+def test_large_messages_fill_it_by_their_bytes() -> None:
+    buffer = BatchBuffer(batch_size=100, batch_seconds=60, capacity=100, capacity_bytes=1_000)
+    buffer.put(message(0, size=1_500))
+    started = time.monotonic()
+    assert numbers(buffer.take(timeout_seconds=5)) == [0]  # does not wait for a batch that cannot grow
+    assert time.monotonic() - started < 30
+    assert buffer.put(message(1))
+
+
+def test_closing_lets_go_of_the_reader_and_of_what_is_inside() -> None:
+    buffer = BatchBuffer(batch_size=100, batch_seconds=60)
+    buffer.put(message(0))
+    buffer.close()
+    assert not buffer.put(message(1))
+    assert numbers(buffer.take(timeout_seconds=5)) == [0]
+    assert buffer.take(timeout_seconds=5) == []
