@@ -1,0 +1,179 @@
+"""All servers at once: choose, prepare, start, wait, tell their addresses."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from iiot_site.supervisor.amqtt import AmqttServer
+from iiot_site.supervisor.child import State
+from iiot_site.supervisor.choice import (
+    AMQP,
+    MQTT,
+    NEEDS,
+    POSTGRES,
+    REDIS,
+    Choice,
+    Need,
+    Source,
+    choose,
+    find_candidates,
+    read_mode,
+)
+from iiot_site.supervisor.data_folder import DataFolder
+from iiot_site.supervisor.errors import StepFailedError, StoppedError, SupervisorError
+from iiot_site.supervisor.mosquitto import MosquittoServer
+from iiot_site.supervisor.ports import PortBook
+from iiot_site.supervisor.postgres import PostgresServer, data_major
+from iiot_site.supervisor.probes import address_of, is_url_reachable
+from iiot_site.supervisor.rabbitmq import RabbitmqServer
+from iiot_site.supervisor.redis import RedisServer
+from iiot_site.supervisor.servers import PrivateServer, ServerContext
+from iiot_site.supervisor.supervisor import Supervisor
+
+_START_SECONDS = 40.0
+_REACH_SECONDS = 10.0
+_MQTT_STANDARD_PORT = 1883
+
+
+def choose_servers(folder: DataFolder, environment: Mapping[str, str]) -> dict[Need, Choice]:
+    """Choose a server for every need.
+
+    Raises: ServerMissingError
+    """
+    mode = read_mode(environment)
+    majors = {POSTGRES: data_major(folder)}
+    return {
+        need: choose(
+            need,
+            environment=environment,
+            candidates=find_candidates(need),
+            mode=mode,
+            data_major=majors.get(need, ""),
+        )
+        for need in NEEDS
+    }
+
+
+@dataclass(frozen=True)
+class StartedServers:
+    """What came of it. `is_new_database` where PostgreSQL's data folder was made just now."""
+
+    addresses: Mapping[str, str]
+    is_private_database: bool
+    is_new_database: bool
+
+
+class Fleet:
+    """The servers of one supervisor."""
+
+    def __init__(self, supervisor: Supervisor, *, prefer_standard_ports: bool) -> None:
+        self._supervisor = supervisor
+        self._prefer_standard_ports = prefer_standard_ports
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> StartedServers:
+        """Start all servers and wait for those that the platform cannot do without.
+
+        Raises: ServerMissingError, StepFailedError
+        """
+        supervisor = self._supervisor
+        choices = choose_servers(supervisor.folder, supervisor.env)
+        servers = self._build(choices)
+        urls = {need: choice.url for need, choice in choices.items()} | {need: s.url for need, s in servers.items()}
+        addresses = {need.variable: urls[need] for need in NEEDS} | self._public_mqtt(urls[MQTT])
+        supervisor.publish_addresses(addresses)
+        waiting = [self._bring_up(servers[need]) for need in servers if need != AMQP]
+        waiting += [self._reach(choice) for choice in choices.values() if choice.source == Source.ENVIRONMENT]
+        if AMQP in servers:
+            task = asyncio.create_task(self._bring_up_late(servers[AMQP]))
+            self._late.add(task)
+        await asyncio.gather(*waiting)
+        if choices[AMQP].source == Source.OFF:
+            supervisor.note_server(AMQP.name, State.OFF)
+            supervisor.console.step(AMQP.name, f"off; to have AMQP: {AMQP.hint}")
+        postgres = servers.get(POSTGRES)
+        return StartedServers(
+            addresses=addresses,
+            is_private_database=postgres is not None,
+            is_new_database=isinstance(postgres, PostgresServer) and postgres.is_new,
+        )
+
+    async def settle(self) -> None:
+        """Wait for the servers that nobody waited for."""
+        await asyncio.gather(*self._late)
+
+    def _build(self, choices: Mapping[Need, Choice]) -> dict[Need, PrivateServer]:
+        ports = PortBook(self._supervisor.folder.run / "ports.json")
+        bind = self._supervisor.env.get("IIOT_MQTT_BIND") or "127.0.0.1"
+        standard = _MQTT_STANDARD_PORT if self._prefer_standard_ports else None
+        servers: dict[Need, PrivateServer] = {}
+        for need, choice in choices.items():
+            if choice.source in (Source.ENVIRONMENT, Source.OFF):
+                continue
+            context = ServerContext(
+                folder=self._supervisor.folder,
+                choice=choice,
+                port=ports.port_for(need.name, preferred=standard if need == MQTT else None),
+                env=self._supervisor.env,
+                bind=bind if need == MQTT else "127.0.0.1",
+            )
+            if need == POSTGRES:
+                servers[need] = PostgresServer(context)
+            elif need == REDIS:
+                servers[need] = RedisServer(context)
+            elif need == MQTT:
+                servers[need] = AmqttServer(context) if choice.source == Source.PACKAGED else MosquittoServer(context)
+            else:
+                epmd, distribution = ports.port_for("epmd"), ports.port_for("amqp-distribution")
+                servers[need] = RabbitmqServer(context, epmd_port=epmd, distribution_port=distribution)
+        return servers
+
+    def _public_mqtt(self, url: str) -> dict[str, str]:
+        """Say where devices find the broker, which a proxy or another name may place elsewhere."""
+        host, port = address_of(url)
+        env = self._supervisor.env
+        return {
+            "MQTT_PUBLIC_HOST": env.get("MQTT_PUBLIC_HOST") or ("localhost" if host == "127.0.0.1" else host),
+            "MQTT_PUBLIC_PORT": env.get("MQTT_PUBLIC_PORT") or str(port),
+        }
+
+    async def _bring_up(self, server: PrivateServer) -> None:
+        started = time.monotonic()
+        version = asyncio.create_task(server.version())
+        await server.prepare()
+        for spec in server.processes():
+            child = self._supervisor.start_server(spec)
+            await self._supervisor.wait_ready(child, timeout_seconds=_START_SECONDS)
+        await server.finish()
+        context = server.context
+        where = f"{context.choice.source}, port {context.port}"
+        self._supervisor.console.step(context.name, f"{await version} ({where}) up in {time.monotonic() - started:.1f} s")
+
+    async def _bring_up_late(self, server: PrivateServer) -> None:
+        try:
+            await self._bring_up(server)
+        except StoppedError:
+            return
+        except SupervisorError as error:
+            self._supervisor.console.step(server.context.name, f"is missing for now: {error}")
+
+    async def _reach(self, choice: Choice) -> None:
+        """Wait for a server that somebody else runs.
+
+        Raises: StepFailedError
+        """
+        host, port = address_of(choice.url)
+        name = choice.need.name
+        deadline = time.monotonic() + _REACH_SECONDS
+        while not await is_url_reachable(choice.url):
+            if time.monotonic() > deadline:
+                text = f"{choice.need.variable} names {host}:{port}, which does not answer (or refuses the login)."
+                if choice.need.is_required:
+                    raise StepFailedError(text)
+                self._supervisor.console.step(name, text)
+                break
+            await asyncio.sleep(0.3)
+        else:
+            self._supervisor.console.step(name, f"{host}:{port} ({choice.need.variable})")
+        self._supervisor.note_server(name, State.EXTERNAL)

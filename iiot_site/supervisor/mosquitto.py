@@ -1,0 +1,98 @@
+"""A private mosquitto: logins and rights per device, messages kept on disk.
+
+Source: mosquitto.conf(5) of 2.0. A username is `<tenant>/<device>`; the patterns below give each device its own topics
+only. Subscriptions to wildcards are accepted, yet deliver nothing that the reader may not read.
+What a crash may lose: messages the broker took within the last `autosave_interval` seconds.
+"""
+
+import getpass
+
+from iiot_site.supervisor.broker_files import PLATFORM_USER, ensure_platform_login
+from iiot_site.supervisor.child import ProcessSpec
+from iiot_site.supervisor.commands import run_command
+from iiot_site.supervisor.data_folder import write_private
+from iiot_site.supervisor.errors import StepFailedError
+from iiot_site.supervisor.probes import is_mqtt_ready
+from iiot_site.supervisor.servers import PrivateServer, ServerContext, with_death_signal
+
+_CONFIG = """\
+user {user}
+pid_file {run}/mosquitto.pid
+listener {port} {bind}
+allow_anonymous false
+password_file {data}/passwords
+acl_file {data}/acl
+persistence true
+persistence_location {data}/
+autosave_interval 5
+persistent_client_expiration 30d
+max_queued_messages 0
+max_queued_bytes 268435456
+max_inflight_messages 1000
+message_size_limit 1048576
+set_tcp_nodelay true
+log_dest stderr
+log_type error
+log_type warning
+log_type notice
+log_timestamp_format %Y-%m-%dT%H:%M:%S
+connection_messages false
+"""
+_ACL = f"""\
+user {PLATFORM_USER}
+topic readwrite #
+topic read $SYS/#
+
+pattern write t/%u/telemetry
+pattern write t/%u/status
+pattern write t/%u/commands/response
+pattern read t/%u/commands
+pattern read t/%u/alerts
+"""
+
+
+class MosquittoServer(PrivateServer):
+    """mosquitto from the system."""
+
+    def __init__(self, context: ServerContext) -> None:
+        super().__init__(context)
+        self._password = context.folder.secret("mqtt")
+        self._data = context.folder.root / "mosquitto"
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://{PLATFORM_USER}:{self._password}@127.0.0.1:{self.context.port}"
+
+    async def prepare(self) -> None:
+        data = self.context.folder.private(self._data.name)
+        ensure_platform_login(data / "passwords", self._password)
+        write_private(data / "acl", _ACL)
+        values = {
+            # Started by root, mosquitto would become the user mosquitto, who may not enter our folder.
+            "user": getpass.getuser(),
+            "run": self.context.folder.run,
+            "data": data,
+            "port": self.context.port,
+            "bind": self.context.bind,
+        }
+        write_private(data / "mosquitto.conf", _CONFIG.format(**values))
+
+    def processes(self) -> list[ProcessSpec]:
+        pid_file = self.context.folder.run / "mosquitto.pid"
+        spec = ProcessSpec(
+            name=self.context.name,
+            argv=(str(self.context.choice.program), "-c", str(self._data / "mosquitto.conf")),
+            log=self.context.log,
+            cwd=self.context.folder.root,
+            env=self.context.env,
+            is_ready=lambda: is_mqtt_ready("127.0.0.1", self.context.port, username=PLATFORM_USER, password=self._password),
+            before_start=lambda: pid_file.unlink(missing_ok=True),
+        )
+        return [with_death_signal(spec)]
+
+    async def version(self) -> str:
+        try:
+            words = await run_command(str(self.context.choice.program), "-h")
+        except StepFailedError as error:  # older versions exit with 3 after printing their help
+            words = str(error).partition("\n")[2]
+        return words.splitlines()[0].replace(" version", "")

@@ -1,0 +1,115 @@
+"""A private RabbitMQ, as any user, on its own ports, with a random login and an epmd of its own.
+
+Debian's wrapper insists on the user rabbitmq; the script below it takes all paths from RABBITMQ_* variables. The Erlang
+port mapper (epmd) would stay behind as a daemon: ours is a supervised child on its own port.
+Source: rabbitmq.com/configure.html, /relocate.html, /definitions.html, /passwords.html (salted SHA-256).
+"""
+
+import base64
+import getpass
+import hashlib
+import json
+import secrets
+from pathlib import Path
+
+from iiot_site.supervisor.child import ProcessSpec
+from iiot_site.supervisor.choice import find_program
+from iiot_site.supervisor.data_folder import write_private
+from iiot_site.supervisor.probes import is_amqp_ready, is_listening
+from iiot_site.supervisor.servers import PrivateServer, ServerContext, with_death_signal
+
+_USER = "iiot"
+_CONFIG = """\
+listeners.tcp.1 = {bind}:{port}
+load_definitions = {data}/definitions.json
+disk_free_limit.absolute = 1GB
+log.console = true
+log.console.level = warning
+log.file = false
+"""
+
+
+class RabbitmqServer(PrivateServer):
+    """rabbitmq-server from the system. It takes 5-7 s to start; nobody waits for it."""
+
+    def __init__(self, context: ServerContext, *, epmd_port: int, distribution_port: int) -> None:
+        super().__init__(context)
+        self._password = context.folder.secret("amqp")
+        self._epmd_port = epmd_port
+        self._distribution_port = distribution_port
+        self._data = context.folder.root / "rabbitmq"
+
+    @property
+    def url(self) -> str:
+        return f"amqp://{_USER}:{self._password}@127.0.0.1:{self.context.port}/%2F"
+
+    async def prepare(self) -> None:
+        data = self.context.folder.private(self._data.name)
+        definitions = {
+            "vhosts": [{"name": "/"}],
+            "users": [{"name": _USER, "password_hash": _password_hash(self._password), "tags": ""}],
+            "permissions": [{"user": _USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
+        }
+        write_private(data / "definitions.json", json.dumps(definitions))
+        write_private(data / "rabbitmq.conf", _CONFIG.format(bind=self.context.bind, port=self.context.port, data=data))
+        write_private(data / "enabled_plugins", "[].\n")
+        write_private(data / "environment.conf", "")  # instead of /etc/rabbitmq/rabbitmq-env.conf
+
+    def _environment(self) -> dict[str, str]:
+        data = str(self._data)
+        return {
+            **self.context.env,
+            "HOME": data,  # where the Erlang cookie is kept
+            "LOGNAME": getpass.getuser(),
+            "RABBITMQ_CONF_ENV_FILE": f"{data}/environment.conf",
+            "RABBITMQ_CONFIG_FILE": f"{data}/rabbitmq.conf",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{data}/enabled_plugins",
+            "RABBITMQ_MNESIA_BASE": f"{data}/mnesia",
+            "RABBITMQ_GENERATED_CONFIG_DIR": f"{data}/config",
+            "RABBITMQ_SCHEMA_DIR": f"{data}/schema",
+            "RABBITMQ_LOG_BASE": str(self.context.folder.log),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": f"{data}/pid",
+            "RABBITMQ_NODENAME": "iiot@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": self.context.bind,
+            "RABBITMQ_NODE_PORT": str(self.context.port),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            # No busy waiting (it would eat a core while idle), and distribution on loopback only.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"),
+            # Makes the script exec the Erlang machine instead of waiting for it in a shell.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+    def processes(self) -> list[ProcessSpec]:
+        env = self._environment()
+        epmd = find_program("epmd") or Path("epmd")
+        specs = [
+            ProcessSpec(
+                name="epmd",
+                argv=(str(epmd), "-port", str(self._epmd_port), "-address", "127.0.0.1"),
+                log=self.context.folder.log / "epmd.log",
+                cwd=self.context.folder.root,
+                env=env,
+                is_ready=lambda: is_listening("127.0.0.1", self._epmd_port),
+            ),
+            ProcessSpec(
+                name=self.context.name,
+                argv=(str(self.context.choice.program),),
+                log=self.context.log,
+                cwd=self.context.folder.root,
+                env=env,
+                is_ready=lambda: is_amqp_ready("127.0.0.1", self.context.port),
+            ),
+        ]
+        return [with_death_signal(spec) for spec in specs]
+
+    async def version(self) -> str:
+        folders = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"))
+        return f"RabbitMQ {folders[-1].name.partition('-')[2]}" if folders else "RabbitMQ"
+
+
+def _password_hash(password: str) -> str:
+    salt = secrets.token_bytes(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()

@@ -1,0 +1,188 @@
+"""`make up`: servers, one-shot steps, processes, `Ready`, and a clean end."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from iiot_site.supervisor.child import Child, die_with_parent, open_log
+from iiot_site.supervisor.console import Console, tail
+from iiot_site.supervisor.data_folder import DataFolder
+from iiot_site.supervisor.errors import StepFailedError, SupervisorError
+from iiot_site.supervisor.fleet import Fleet, StartedServers
+from iiot_site.supervisor.plan import Plan, WebAddress
+from iiot_site.supervisor.ports import is_free
+from iiot_site.supervisor.stamps import Stamps, digest_of
+from iiot_site.supervisor.supervisor import Supervisor
+
+_STEP_SECONDS, _READY_SECONDS = 600.0, 90.0
+
+
+class Platform:
+    """One run of the platform under a supervisor."""
+
+    def __init__(self, supervisor: Supervisor, *, base: Path, web: WebAddress) -> None:
+        self._supervisor = supervisor
+        self._base = base
+        self._web = web
+        self._stamps = Stamps(supervisor.folder.run / "stamps.json")
+        self._with_demo = supervisor.env.get("IIOT_DEMO") != "0"
+
+    async def run(self) -> None:
+        """Start everything, then wait for a signal.
+
+        Raises: SupervisorError
+        """
+        static = asyncio.create_task(self._collect_static())
+        try:
+            fleet = Fleet(self._supervisor, prefer_standard_ports=True)
+            servers = await fleet.start()
+            late = await self._steps(servers)
+            await static
+        finally:
+            static.cancel()
+        children = await self._start_processes()
+        self._announce(children)
+        if late:
+            await self._run_late(late)
+        await self._supervisor.stopping.wait()
+
+    # --- steps
+
+    async def _collect_static(self) -> None:
+        folders = [*self._base.glob("*/static"), self._base / "node_modules" / ".package-lock.json"]
+        files = [self._base / name for name in ("package-lock.json", "requirements.lock", "iiot_site/npm_finder.py")]
+        digest = digest_of([*folders, *files])
+        if self._stamps.is_done("static", digest) and (self._supervisor.folder.root / "static").exists():
+            return
+        await self._step("collectstatic", "--noinput", "--verbosity", "0", done="static files collected")
+        self._stamps.set("static", digest)
+
+    async def _steps(self, servers: StartedServers) -> list[tuple[str, str]]:
+        """Migrate and fill in the demo where something changed; return the checks that can wait until we are ready."""
+        if servers.is_new_database:
+            self._stamps.forget("migrations", "demo")
+        migrations = digest_of([*self._base.glob("*/migrations"), self._base / "requirements.lock"])
+        late: list[tuple[str, str]] = []
+        if servers.is_private_database and self._stamps.is_done("migrations", migrations):
+            late.append(("migrate_tenants", "every tenant is up to date"))
+        else:
+            await self._step("migrate_tenants", done="database schemas are up to date")
+            self._stamps.set("migrations", migrations)
+        if not self._with_demo:
+            return late
+        demo = digest_of([*self._base.glob("*/management/commands/demo*.py"), *self._base.glob("*/demo")])
+        has_file = (self._supervisor.folder.root / "demo.json").exists()
+        if not (servers.is_private_database and has_file and self._stamps.is_done("demo", demo)):
+            await self._step("demo", done="demo tenants, users and devices are there")
+            self._stamps.set("demo", demo)
+        return late
+
+    async def _run_late(self, late: list[tuple[str, str]]) -> None:
+        for name, done in late:
+            try:
+                await self._step(name, done=done)
+            except StepFailedError as error:
+                self._stamps.forget("migrations")
+                self._supervisor.console.line(str(error))
+
+    async def _step(self, *arguments: str, done: str) -> None:
+        """Run a management command to its end; its output is shown, its log kept.
+
+        Raises: StepFailedError
+        """
+        name, started = arguments[0], time.monotonic()
+        path = self._supervisor.folder.log / f"{name}.log"
+        log = open_log(path)
+        argv = die_with_parent((sys.executable, "manage.py", *arguments), signal.SIGTERM)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                cwd=self._base,
+                env=dict(self._supervisor.env),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+            code = await self._show(process, name, log)
+        finally:
+            os.close(log)
+        if code:
+            self._supervisor.raise_if_stopping()
+            raise StepFailedError(f"{name} failed with exit code {code}. The end of {path}:\n{tail(path)}")
+        self._supervisor.console.step(name, f"{done} ({time.monotonic() - started:.1f} s)")
+
+    async def _show(self, process: asyncio.subprocess.Process, name: str, log: int) -> int:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        stopping = asyncio.create_task(self._supervisor.stopping.wait())
+        stopping.add_done_callback(lambda task: None if task.cancelled() or process.returncode is not None else process.terminate())
+        try:
+            async with asyncio.timeout(_STEP_SECONDS):
+                async for line in process.stdout:
+                    os.write(log, line)
+                    if text := line.decode(errors="replace").rstrip():
+                        self._supervisor.console.step(name, text)
+                return await process.wait()
+        except (TimeoutError, asyncio.CancelledError):
+            process.kill()
+            raise
+        finally:
+            stopping.cancel()
+
+    # --- processes
+
+    async def _start_processes(self) -> list[Child]:
+        supervisor = self._supervisor
+        plan = Plan(base=self._base, folder=supervisor.folder, env=supervisor.env, web=self._web)
+        specs = [plan.web(), plan.worker(), plan.beat(), plan.listener("mqtt")]
+        children = [supervisor.start_process(spec) for spec in specs]
+        await asyncio.gather(*(self._wait_for_process(child) for child in children))
+        if self._with_demo:
+            children.append(supervisor.start_process(plan.simulator()))
+        return children
+
+    async def _wait_for_process(self, child: Child) -> None:
+        started = time.monotonic()
+        try:
+            await self._supervisor.wait_ready(child, timeout_seconds=_READY_SECONDS)
+        except StepFailedError as error:  # it is started again and again; the rest serves meanwhile
+            self._supervisor.console.line(str(error))
+        else:
+            self._supervisor.console.step(child.spec.name, f"ready in {time.monotonic() - started:.1f} s")
+
+    def _announce(self, children: list[Child]) -> None:
+        console, root = self._supervisor.console, self._supervisor.folder.root
+        failed = [child.spec.name for child in children if not child.ready.is_set() and child.spec.name != "simulate"]
+        host = "localhost" if self._web.bind in ("127.0.0.1", "0.0.0.0", "::", "::1") else self._web.bind  # noqa: S104
+        console.line()
+        if "web" not in failed:
+            console.line(f"Ready: http://{host}:{self._web.port}")
+        if failed:
+            console.line(f"Not running yet: {', '.join(failed)}; see {self._supervisor.folder.log}")
+        if self._with_demo:
+            console.line(f"Demo logins, devices and their broker passwords: {_shown(root / 'demo.json')}")
+        console.line(f"Logs: {_shown(self._supervisor.folder.log)}  State: {_shown(self._supervisor.folder.status_file)}")
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+async def run_up(*, base: Path, folder: DataFolder, environment: Mapping[str, str]) -> int:
+    """Run the platform until a signal; return the exit code.
+
+    Raises: SupervisorError
+    """
+    web = WebAddress.from_environment(environment)
+    async with Supervisor(folder, console=Console(), env=environment) as supervisor:
+        if not is_free(web.port, web.bind):
+            raise SupervisorError(
+                f"Port {web.port} on {web.bind} is taken by another program. Choose another one: IIOT_HTTP_PORT={web.port + 1} make up"
+            )
+        await Platform(supervisor, base=base, web=web).run()
+    supervisor.console.line("Stopped.")
+    return 0
