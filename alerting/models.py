@@ -38,11 +38,16 @@ class Incident(models.Model):
     )
     opened_at = models.DateTimeField(db_index=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, db_constraint=False, on_delete=models.DO_NOTHING, related_name="+"
+    )
+    acknowledged_by_name = models.CharField(max_length=160, blank=True, help_text="Who it was; also set for an API key.")
     resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_automatically = models.BooleanField(default=False, help_text="Its last alert cleared; no person resolved it.")
 
     class Meta:
         ordering = ["-number"]
-        indexes = [models.Index(fields=["state", "-opened_at"])]
+        indexes = [models.Index(fields=["state", "-opened_at"]), models.Index(fields=["dedup_key", "-number"])]
         constraints = [
             models.UniqueConstraint(fields=["dedup_key"], condition=~models.Q(state="resolved"), name="one_open_incident_per_key")
         ]
@@ -56,19 +61,23 @@ class Alert(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="alerts")
-    dedup_key = models.CharField(max_length=200, db_index=True)
+    dedup_key = models.CharField(max_length=200)
     severity = models.CharField(max_length=8, choices=Severity)
-    source = models.CharField(max_length=120, help_text="Who raised it, such as rule:<id>.")
+    source = models.CharField(max_length=120, db_index=True, help_text="Who raised it, such as rule:<id>.")
     summary = models.CharField(max_length=300)
     device = models.ForeignKey(Device, null=True, on_delete=models.SET_NULL, related_name="alerts")
     details = models.JSONField(default=dict, help_text="Why it fired: rule version, inputs, window.")
     occurred_at = models.DateTimeField(help_text="Source time of what triggered it.")
     received_at = models.DateTimeField()
+    last_signal_at = models.DateTimeField(
+        null=True, help_text="Source time of the newest signal; older ones are redeliveries. Empty once its source withdrew it."
+    )
     resolved_at = models.DateTimeField(null=True)
     count = models.PositiveIntegerField(default=1)
 
     class Meta:
         ordering = ["-occurred_at"]
+        indexes = [models.Index(fields=["dedup_key", "-received_at"]), models.Index(fields=["-occurred_at"])]
         constraints = [models.UniqueConstraint(fields=["dedup_key"], condition=models.Q(resolved_at=None), name="one_firing_alert_per_key")]
 
     def __str__(self) -> str:
@@ -88,8 +97,9 @@ class IncidentEvent(models.Model):
         db_constraint=False,
         on_delete=models.DO_NOTHING,
         related_name="+",
-        help_text="Empty: the platform itself.",
+        help_text="Empty: the platform itself or an API key.",
     )
+    actor_name = models.CharField(max_length=160, blank=True, help_text="Empty: the platform itself.")
     text = models.TextField(blank=True)
     details = models.JSONField(default=dict)
 
