@@ -1,12 +1,18 @@
-"""What the pipeline hands over to be stored, and what it gets back."""
+"""What the pipeline hands over to be stored, and what is read back."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
+
+MAX_TEXT_CHARACTERS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class NewReading:
-    """One value of one metric at one time; exactly one of `value` and `text` is set. Booleans are 0.0 and 1.0."""
+    """One value of one metric at one time; exactly one of `value` and `text` is set. Booleans are 0.0 and 1.0.
+
+    `value` is finite, `text` has at most 1024 characters and no NUL, `ts` lies inside the age policy.
+    """
 
     device_id: int
     metric_id: int
@@ -36,3 +42,66 @@ class StoreOutcome:
 
     stored: int
     duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveValue:
+    """One stored value on its way to the pages that show its device."""
+
+    device_uuid: uuid.UUID
+    metric: str
+    value: float | str
+    unit: str
+    quality: int
+    ts: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LatestValue:
+    """The newest value of one metric of a device."""
+
+    metric: str
+    name: str
+    value: float | str
+    unit: str
+    quality: int
+    ts: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPoint:
+    """One stored value."""
+
+    metric: str
+    ts: datetime
+    value: float | str
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryBucket:
+    """What happened in one span of time that begins at `ts`; `quality` is the worst in it."""
+
+    metric: str
+    ts: datetime
+    average: float
+    minimum: float
+    maximum: float
+    count: int
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Some points, oldest first; `next_cursor` is None on the last page."""
+
+    points: list[HistoryPoint]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BucketPage:
+    """Some buckets, oldest first; `next_start` is where the next page begins, None on the last one."""
+
+    buckets: list[HistoryBucket]
+    next_start: datetime | None

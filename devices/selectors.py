@@ -1,0 +1,118 @@
+"""Reads that span models or need SQL."""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import Count, DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models.expressions import CombinedExpression
+
+from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
+from devices.status import DEVICE_STATUSES, OFFLINE_FACTOR, DeviceStatus
+from devices.types import DeviceRef, MetricRef
+
+# UNION without ALL ends even if the rows ever formed a circle.
+_SUBTREE_SQL = """
+WITH RECURSIVE subtree(id) AS (
+    SELECT id FROM devices_site WHERE id = %s
+    UNION
+    SELECT s.id FROM devices_site s JOIN subtree ON s.parent_id = subtree.id
+)
+SELECT id FROM subtree
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteNode:
+    """A site at its place in the tree; roots have depth 0."""
+
+    site: Site
+    depth: int
+
+
+def load_device_refs(keys: Collection[str]) -> dict[str, DeviceRef]:
+    """Return the devices that exist among `keys`, by key, in one query."""
+    rows = Device.objects.filter(key__in=keys).values_list(
+        "id", "uuid", "key", "name", "device_type_id", "site_id", "device_type__unknown_metrics", "is_enabled"
+    )
+    return {row[2]: _make_device_ref(row) for row in rows}
+
+
+def get_device_ref(device_id: int) -> DeviceRef | None:
+    """Return one device by its small id."""
+    rows = Device.objects.filter(id=device_id).values_list(
+        "id", "uuid", "key", "name", "device_type_id", "site_id", "device_type__unknown_metrics", "is_enabled"
+    )
+    return next((_make_device_ref(row) for row in rows), None)
+
+
+def _make_device_ref(row: tuple[int, uuid.UUID, str, str, int, uuid.UUID | None, str, bool]) -> DeviceRef:
+    *facts, unknown_metrics, is_enabled = row
+    return DeviceRef(*facts, unknown_metrics == DeviceType.UnknownMetrics.REGISTER, is_enabled)  # type: ignore[arg-type]
+
+
+def load_metric_refs(device_type_ids: Collection[int]) -> dict[tuple[int, str], MetricRef]:
+    """Return all metrics of these device types by (device type id, key), in one query."""
+    rows = Metric.objects.filter(device_type_id__in=device_type_ids).values_list(
+        "device_type_id", "id", "key", "unit", "data_type", "minimum", "maximum"
+    )
+    return {(type_id, key): MetricRef(id_, key, *rest) for type_id, id_, key, *rest in rows}
+
+
+def list_site_subtree_ids(site_id: uuid.UUID) -> list[uuid.UUID]:
+    """Return the site and everything below it; empty where there is no such site."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SUBTREE_SQL, [site_id])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def list_site_tree() -> list[SiteNode]:
+    """Return all sites, each below its parent, siblings by name."""
+    children: dict[uuid.UUID | None, list[Site]] = {}
+    for site in Site.objects.order_by("-name"):
+        children.setdefault(site.parent_id, []).append(site)
+    nodes: list[SiteNode] = []
+    pending = [SiteNode(site, 0) for site in children.get(None, [])]
+    while pending:
+        node = pending.pop()
+        nodes.append(node)
+        pending += [SiteNode(child, node.depth + 1) for child in children.get(node.site.id, [])]
+    return nodes
+
+
+def filter_by_status(devices: QuerySet[Device], status: DeviceStatus, now: datetime) -> QuerySet[Device]:
+    """Narrow to one status; the same limits as `devices.status.device_status`, in SQL."""
+    return devices.filter(_status_condition(status, now))
+
+
+def count_devices_by_status(now: datetime) -> dict[DeviceStatus, int]:
+    """Return how many devices there are of each status, in one query."""
+    counts: dict[DeviceStatus, int] = Device.objects.aggregate(
+        **{status: Count("id", filter=_status_condition(status, now)) for status in DEVICE_STATUSES}
+    )  # type: ignore[assignment]  # aggregate() forgets the names it is given
+    return counts
+
+
+def _status_condition(status: DeviceStatus, now: datetime) -> Q:
+    stale_since = _before(now, 1)
+    offline_since = _before(now, OFFLINE_FACTOR)
+    conditions: dict[DeviceStatus, Q] = {
+        "never": Q(last_seen_at=None),
+        "online": Q(last_seen_at__gte=stale_since),
+        "stale": Q(last_seen_at__lt=stale_since, last_seen_at__gte=offline_since),
+        "offline": Q(last_seen_at__lt=offline_since),
+    }
+    return conditions[status]
+
+
+def _before(now: datetime, factor: int) -> ExpressionWrapper[CombinedExpression]:
+    moment = Value(now, DateTimeField()) - F("device_type__inactivity_timeout") * factor
+    return ExpressionWrapper(moment, output_field=DateTimeField())
+
+
+def load_broker_logins(now: datetime) -> dict[str, str]:
+    """Return the MQTT logins that are valid in the current tenant: username to password hash."""
+    valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.MQTT, revoked_at=None)
+    return dict(valid.values_list("identifier", "secret_hash"))

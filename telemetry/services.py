@@ -1,0 +1,156 @@
+"""The only way to write readings, latest values and rejected messages."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+import psycopg.errors
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from telemetry.errors import ReadingOutsideWindowError
+from telemetry.models import RejectedMessage
+from telemetry.partitions import ensure_partitions, forget_partitions
+from telemetry.partitions_math import utc_day
+from telemetry.staging import STAGE_COLUMNS, days_of, encode_numbers
+from telemetry.types import NewReading, NewRejection, StoreOutcome
+
+MAX_PAYLOAD_BYTES = 4096
+TRIM_EVERY_FRACTION = 10
+
+_STAGE_SQL = """
+CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ({columns}) ON COMMIT DELETE ROWS;
+DELETE FROM pg_temp.{stage}
+"""
+_NUMBER_STAGE_SQL = _STAGE_SQL.format(stage="number_stage", columns=STAGE_COLUMNS)
+_TEXT_STAGE_SQL = _STAGE_SQL.format(stage="text_stage", columns=STAGE_COLUMNS.replace("value double precision", "value text"))
+_COPY_SQL = "COPY pg_temp.number_stage FROM STDIN (FORMAT binary)"
+_FILL_TEXT_STAGE_SQL = """
+INSERT INTO pg_temp.text_stage SELECT * FROM unnest(
+    %s::timestamptz[], %s::text[], %s::integer[], %s::smallint[], %s::smallint[], %s::timestamptz[]
+)
+"""
+# Rows go in by key, so that two batches with the same readings wait for each other instead of deadlocking; ctid keeps
+# the order of arrival among equal keys: the first one counts.
+_INSERT_SQL = """
+INSERT INTO {table} (ts, value, device_id, metric_id, quality)
+SELECT ts, value, device_id, metric_id, quality FROM pg_temp.{stage} ORDER BY device_id, metric_id, ts, ctid
+ON CONFLICT DO NOTHING
+"""
+_UPSERT_LATEST_SQL = """
+INSERT INTO telemetry_latestreading AS latest (device_id, metric_id, ts, received_at, {column}, quality)
+SELECT DISTINCT ON (device_id, metric_id) device_id, metric_id, ts, received_at, value, quality
+FROM pg_temp.{stage} ORDER BY device_id, metric_id, ts DESC, ctid
+ON CONFLICT (device_id, metric_id) DO UPDATE
+SET ts = excluded.ts, received_at = excluded.received_at, value = excluded.value, text = excluded.text, quality = excluded.quality
+WHERE latest.ts < excluded.ts
+"""
+_INSERT_NUMBERS_SQL = _INSERT_SQL.format(table="telemetry_reading", stage="number_stage")
+_INSERT_TEXTS_SQL = _INSERT_SQL.format(table="telemetry_textreading", stage="text_stage")
+_UPSERT_LATEST_NUMBERS_SQL = _UPSERT_LATEST_SQL.format(column="value", stage="number_stage")
+_UPSERT_LATEST_TEXTS_SQL = _UPSERT_LATEST_SQL.format(column="text", stage="text_stage")
+
+
+def store_readings(*, readings: Sequence[NewReading], now: datetime) -> StoreOutcome:
+    """Store a batch once, however often it arrives, inside the caller's transaction.
+
+    Same device, metric and time as a stored reading, or as an earlier one of the batch: counted as a duplicate and
+    left out. Latest values follow the newest source time. Missing partitions are created.
+
+    Raises:
+        ReadingOutsideWindowError: a reading lies on a day outside the age policy; nothing is stored.
+    """
+    if not readings:
+        return StoreOutcome(0, 0)
+    numbers = [r for r in readings if r.value is not None]
+    texts = [r for r in readings if r.value is None]
+    days = days_of(numbers)
+    _check_days(days | days_of(texts), now)
+    stored = 0
+    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+        if numbers:
+            ensure_partitions(days=days)
+            stored += _store_numbers(cursor, numbers, days)
+        if texts:
+            stored += _store_texts(cursor, texts)
+    return StoreOutcome(stored, len(readings) - stored)
+
+
+def _store_numbers(cursor: CursorWrapper, numbers: Sequence[NewReading], days: set[date]) -> int:
+    cursor.execute(_NUMBER_STAGE_SQL)
+    with cursor.copy(_COPY_SQL) as copy:
+        copy.write(encode_numbers(numbers))
+    try:
+        with transaction.atomic():
+            cursor.execute(_INSERT_NUMBERS_SQL)
+    except IntegrityError as exc:
+        if not isinstance(exc.__cause__, psycopg.errors.CheckViolation):
+            raise
+        # "No partition found": one that we remembered was dropped meanwhile.
+        forget_partitions()
+        ensure_partitions(days=days)
+        cursor.execute(_INSERT_NUMBERS_SQL)
+    stored = int(cursor.rowcount)
+    cursor.execute(_UPSERT_LATEST_NUMBERS_SQL)
+    return stored
+
+
+def _store_texts(cursor: CursorWrapper, texts: Sequence[NewReading]) -> int:
+    rows = [(r.ts, r.text, r.device_id, r.metric_id, r.quality, r.received_at) for r in texts]
+    cursor.execute(_TEXT_STAGE_SQL)
+    cursor.execute(_FILL_TEXT_STAGE_SQL, [list(column) for column in zip(*rows, strict=True)])
+    cursor.execute(_INSERT_TEXTS_SQL)
+    stored = int(cursor.rowcount)
+    cursor.execute(_UPSERT_LATEST_TEXTS_SQL)
+    return stored
+
+
+def _check_days(days: set[date], now: datetime) -> None:
+    oldest = utc_day(now - timedelta(days=settings.IIOT_MAX_READING_AGE_DAYS))
+    newest = utc_day(now + timedelta(seconds=settings.IIOT_MAX_READING_FUTURE_SECONDS))
+    outside = sorted(day for day in days if not oldest <= day <= newest)
+    if outside:
+        raise ReadingOutsideWindowError(f"Readings of {outside[0]} are outside the window from {oldest} to {newest}.")
+
+
+# --- Rejected messages
+
+_recorded_since_trim: dict[str, int] = {}
+
+
+def record_rejections(*, rejections: Sequence[NewRejection]) -> None:
+    """Keep messages that could not be stored, each cut to 4 KiB, for people to look into."""
+    if not rejections:
+        return
+    RejectedMessage.objects.bulk_create(_rejected_message(r) for r in rejections)
+    schema = connection.schema_name
+    count = _recorded_since_trim.get(schema, 0) + len(rejections)
+    is_flood = count > settings.IIOT_REJECTED_MESSAGES_KEPT_COUNT // TRIM_EVERY_FRACTION
+    _recorded_since_trim[schema] = 0 if is_flood else count
+    if is_flood:
+        trim_rejections()
+
+
+def _rejected_message(rejection: NewRejection) -> RejectedMessage:
+    return RejectedMessage(
+        received_at=rejection.received_at,
+        protocol=rejection.protocol,
+        source=rejection.source.replace("\0", "")[:300],
+        device_id=rejection.device_id,
+        reason=rejection.reason[:40],
+        detail=rejection.detail.replace("\0", "")[:500],
+        payload=rejection.payload[:MAX_PAYLOAD_BYTES],
+        payload_bytes=len(rejection.payload),
+    )
+
+
+@transaction.atomic
+def trim_rejections() -> int:
+    """Delete all but the newest rejected messages of the current tenant; return how many went."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('rejections'), hashtext(%s))", [connection.schema_name])
+        if not cursor.fetchone()[0]:
+            return 0  # another process is at it
+    kept = settings.IIOT_REJECTED_MESSAGES_KEPT_COUNT
+    surplus = RejectedMessage.objects.order_by("-received_at", "-id").values("id")[kept:]
+    return RejectedMessage.objects.filter(id__in=surplus).delete()[0]
