@@ -48,8 +48,8 @@ format: ## Format the code and fix what can be fixed
 lock: ## Pin the dependencies of pyproject.toml and package.json again
 	@scripts/setup.sh dev
 	@$(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install -q uv
-	$(PYTHON) -m uv pip compile pyproject.toml --extra embedded --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
-	$(PYTHON) -m uv pip compile pyproject.toml --extra embedded --extra dev -c requirements.lock --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements-dev.lock
+	$(PYTHON) -m uv pip compile pyproject.toml --python-version 3.11.2 --extra embedded --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	$(PYTHON) -m uv pip compile pyproject.toml --python-version 3.11.2 --extra embedded --extra dev -c requirements.lock --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements-dev.lock
 	npm install --package-lock-only --ignore-scripts
 
 bench: ## Run the benchmarks, or one of them: make bench NAME=store
