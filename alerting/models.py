@@ -87,10 +87,24 @@ class Alert(models.Model):
 class IncidentEvent(models.Model):
     """One line of an incident's timeline: what happened, when, and who did it. Only ever added."""
 
+    class Kind(models.TextChoices):
+        OPENED = "opened", "Opened"
+        ALERT_JOINED = "alert_joined", "Alert joined"
+        ALERT_RESOLVED = "alert_resolved", "Alert resolved"
+        ALERT_WITHDRAWN = "alert_withdrawn", "Alert withdrawn"
+        SEVERITY_RAISED = "severity_raised", "Severity raised"
+        ACKNOWLEDGED = "acknowledged", "Acknowledged"
+        INVESTIGATING = "investigating", "Investigating"
+        RESOLVED = "resolved", "Resolved"
+        REOPENED = "reopened", "Reopened"
+        NOTED = "noted", "Note"
+        ASSIGNED = "assigned", "Assigned"
+        UNASSIGNED = "unassigned", "Unassigned"
+
     id = models.BigAutoField(primary_key=True)
     incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="events")
     at = models.DateTimeField()
-    kind = models.CharField(max_length=24)
+    kind = models.CharField(max_length=24, choices=Kind)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         null=True,

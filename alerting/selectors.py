@@ -1,0 +1,37 @@
+"""Reads about alerts and incidents."""
+
+import uuid
+
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from alerting.models import Alert, Incident, IncidentEvent
+
+
+def list_incidents() -> QuerySet[Incident]:
+    """Return all incidents, newest first, with device, site, people and `alert_count`, in one query."""
+    counts = Alert.objects.filter(incident=OuterRef("pk")).order_by().values("incident").annotate(n=Count("pk")).values("n")
+    return Incident.objects.select_related("device", "site", "assignee").annotate(
+        alert_count=Coalesce(Subquery(counts, output_field=IntegerField()), 0)
+    )
+
+
+def list_alerts() -> QuerySet[Alert]:
+    """Return all alerts, newest first, with device and incident."""
+    return Alert.objects.select_related("device", "incident")
+
+
+def list_timeline(incident_id: uuid.UUID) -> QuerySet[IncidentEvent]:
+    """Return what happened to an incident, oldest first."""
+    return IncidentEvent.objects.filter(incident=incident_id).select_related("actor")
+
+
+def count_open_incidents() -> dict[str, int]:
+    """Return how many incidents are open by severity; severities without one are left out."""
+    rows = Incident.objects.exclude(state=Incident.State.RESOLVED).order_by().values_list("severity").annotate(Count("pk"))
+    return dict(rows)
+
+
+def open_incidents() -> Q:
+    """Return the condition of being open."""
+    return ~Q(state=Incident.State.RESOLVED)

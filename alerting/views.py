@@ -1,0 +1,135 @@
+"""Pages of incidents: the list and the incident, with what people do about it. Actions are small htmx posts.
+
+An action answers 204 and the event `incident-changed`; every part of the page that shows incidents listens to it and
+reads itself again, as it does on a live frame. A browser without scripts is sent back to the incident.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from django.core.paginator import Paginator
+from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.http import require_GET, require_POST
+
+from alerting import services
+from alerting.incident_states import ACTIONS, allowed_actions
+from alerting.models import Incident, Severity
+from iiot_site.lib.errors import IIoTError
+from tenants.page_access import page
+
+PAGE_SIZE = 25
+MAX_NOTE_CHARS = 4000
+STATE_CHOICES = {"open": "Open", "new": "New", "resolved": "Resolved", "all": "All"}
+
+
+def list_by_urgency(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
+    """Order by what burns: nobody on it first, then severity, then the longest open; resolved ones newest first."""
+    nobody = Case(When(state=Incident.State.NEW, then=0), When(state=Incident.State.RESOLVED, then=2), default=1)
+    severity = Case(
+        *(When(severity=name, then=Value(rank)) for rank, name in enumerate(Severity.values)), output_field=IntegerField()
+    )
+    return incidents.select_related("device", "site", "assignee").order_by(nobody, severity, "-opened_at")
+
+
+def count_open_by_severity() -> list[tuple[str, int]]:
+    """Return the severities that have open incidents, worst first."""
+    rows = Incident.objects.exclude(state=Incident.State.RESOLVED).values_list("severity").annotate(Count("id")).order_by()
+    counts = Counter(dict(rows))
+    return [(severity, counts[severity]) for severity in Severity.values if counts[severity]]
+
+
+@page("incident:read")
+@require_GET
+def show_incidents(request: HttpRequest) -> HttpResponse:
+    """List incidents; an htmx request gets the list alone."""
+    state = request.GET.get("state", "open")
+    severity = request.GET.get("severity", "")
+    found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").strip())
+    ordered = found.select_related("device", "site", "assignee") if state in {"all", "resolved"} else list_by_urgency(found)
+    context = {
+        "incidents": Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page")),
+        "state": state,
+        "severity": severity,
+        "states": STATE_CHOICES,
+        "severities": Severity.choices,
+        "by_severity": count_open_by_severity(),
+    }
+    return _render_part(request, "alerting/incidents.html", "alerting/_incidents.html", context)
+
+
+def _filter(incidents: QuerySet[Incident], state: str, severity: str, words: str) -> QuerySet[Incident]:
+    if state == "open":
+        incidents = incidents.exclude(state=Incident.State.RESOLVED)
+    elif state in Incident.State.values:
+        incidents = incidents.filter(state=state)
+    if severity in Severity.values:
+        incidents = incidents.filter(severity=severity)
+    return incidents.filter(title__icontains=words) if words else incidents
+
+
+@page("incident:read")
+@require_GET
+def show_incident_count(request: HttpRequest) -> HttpResponse:
+    """The badge in the navigation: how many incidents nobody has taken on."""
+    return render(request, "parts/incident_count.html")
+
+
+@page("incident:read")
+@require_GET
+def show_incident(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
+    """One incident; an htmx request gets what changes with its state."""
+    incident = get_object_or_404(Incident.objects.select_related("device", "site", "assignee"), id=incident_id)
+    context = {
+        "incident": incident,
+        "actions": allowed_actions(incident.state),
+        "alerts": incident.alerts.select_related("device").order_by("-occurred_at")[:50],
+        "events": incident.events.select_related("actor").order_by("-at", "-id")[:200],
+    }
+    return _render_part(request, "alerting/incident.html", "alerting/_incident.html", context)
+
+
+@page("incident:write")
+@require_POST
+def act_on_incident(request: HttpRequest, incident_id: uuid.UUID, action: str) -> HttpResponse:
+    """Acknowledge, investigate, resolve or reopen."""
+    get_object_or_404(Incident, id=incident_id)
+    return _answer(
+        request,
+        incident_id,
+        lambda: services.transition_incident(incident_id=incident_id, action=action, actor=request.user, now=timezone.now()),
+    )
+
+
+@page("incident:write")
+@require_POST
+def add_note(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
+    """Add a note to the timeline."""
+    get_object_or_404(Incident, id=incident_id)
+    text = request.POST.get("text", "").strip()
+    if not text or len(text) > MAX_NOTE_CHARS:
+        return HttpResponse(f"Write a note of 1 to {MAX_NOTE_CHARS} characters.", status=422, content_type="text/plain")
+    return _answer(
+        request, incident_id, lambda: services.add_note(incident_id=incident_id, actor=request.user, now=timezone.now(), text=text)
+    )
+
+
+def _answer(request: HttpRequest, incident_id: uuid.UUID, act: Callable[[], object]) -> HttpResponse:
+    changed = {"HX-Trigger": "incident-changed"}
+    try:
+        act()
+    except IIoTError as error:
+        return HttpResponse(error.detail, status=error.http_status, content_type="text/plain", headers=changed)
+    if getattr(request, "htmx", False):
+        return HttpResponse(status=204, headers=changed)
+    return redirect("incident", incident_id)
+
+
+def _render_part(request: HttpRequest, whole: str, part: str, context: Mapping[str, object]) -> HttpResponse:
+    response = render(request, part if getattr(request, "htmx", False) else whole, dict(context))
+    patch_vary_headers(response, ["HX-Request"])
+    return response
