@@ -34,23 +34,20 @@ class SiteNode:
 
 def load_device_refs(keys: Collection[str]) -> dict[str, DeviceRef]:
     """Return the devices that exist among `keys`, by key, in one query."""
-    rows = Device.objects.filter(key__in=keys).values_list(
-        "id", "uuid", "key", "name", "device_type_id", "site_id", "device_type__unknown_metrics", "is_enabled"
-    )
-    return {row[2]: _make_device_ref(row) for row in rows}
+    return {ref.key: ref for ref in _load_refs(Device.objects.filter(key__in=keys))}
 
 
 def get_device_ref(device_id: int) -> DeviceRef | None:
     """Return one device by its small id."""
-    rows = Device.objects.filter(id=device_id).values_list(
-        "id", "uuid", "key", "name", "device_type_id", "site_id", "device_type__unknown_metrics", "is_enabled"
-    )
-    return next((_make_device_ref(row) for row in rows), None)
+    return next(iter(_load_refs(Device.objects.filter(id=device_id))), None)
 
 
-def _make_device_ref(row: tuple[int, uuid.UUID, str, str, int, uuid.UUID | None, str, bool]) -> DeviceRef:
-    *facts, unknown_metrics, is_enabled = row
-    return DeviceRef(*facts, unknown_metrics == DeviceType.UnknownMetrics.REGISTER, is_enabled)  # type: ignore[arg-type]
+def _load_refs(devices: QuerySet[Device]) -> list[DeviceRef]:
+    rows = devices.values_list("id", "uuid", "key", "name", "device_type_id", "site_id", "device_type__unknown_metrics", "is_enabled")
+    return [
+        DeviceRef(id_, uuid_, key, name, type_id, site_id, unknown_metrics == DeviceType.UnknownMetrics.REGISTER, is_enabled)
+        for id_, uuid_, key, name, type_id, site_id, unknown_metrics, is_enabled in rows
+    ]
 
 
 def load_metric_refs(device_type_ids: Collection[int]) -> dict[tuple[int, str], MetricRef]:
@@ -58,7 +55,10 @@ def load_metric_refs(device_type_ids: Collection[int]) -> dict[tuple[int, str], 
     rows = Metric.objects.filter(device_type_id__in=device_type_ids).values_list(
         "device_type_id", "id", "key", "unit", "data_type", "minimum", "maximum"
     )
-    return {(type_id, key): MetricRef(id_, key, *rest) for type_id, id_, key, *rest in rows}
+    return {
+        (type_id, key): MetricRef(id_, key, unit, data_type, minimum, maximum)
+        for type_id, id_, key, unit, data_type, minimum, maximum in rows
+    }
 
 
 def list_site_subtree_ids(site_id: uuid.UUID) -> list[uuid.UUID]:

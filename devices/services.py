@@ -23,6 +23,7 @@ from devices.models import Device, DeviceCredential, DeviceType, Metric, Site, v
 from devices.selectors import get_device_ref
 from devices.types import DeviceRef, IssuedCredential, MetricRef, NewMetric
 from iiot_site.lib.broker_password import hash_broker_password
+from iiot_site.lib.schemas import current_schema, lock_in_schema
 
 MAX_METRICS_PER_TYPE = 200
 MAX_VALID_TOKENS_PER_DEVICE = 10
@@ -56,7 +57,7 @@ def save_site(*, site: Site) -> Site:
         SiteCycleError: the parent is the site itself or stands below it.
         ValidationError: a field is wrong.
     """
-    _lock("site tree")
+    lock_in_schema("site tree")
     if site.parent_id is not None and _leads_to(Site.objects.all(), "parent_id", start=site.parent_id, target=site.pk):
         raise SiteCycleError("A site cannot stand inside itself. Choose a parent outside of it.", errors={"parent": ["Inside this site."]})
     site.full_clean()
@@ -149,15 +150,13 @@ def save_device(*, device: Device) -> Device:
         GatewayCycleError: it would be connected via itself.
         ValidationError: a field is wrong.
     """
-    if device.gateway_id is not None and device.pk is not None:
-        _lock("gateways")
+    is_new = device._state.adding  # noqa: SLF001  # Django's documented way to ask
+    if device.gateway_id is not None and not is_new:
+        lock_in_schema("gateways")
         if _leads_to(Device.objects.all(), "gateway_id", start=device.gateway_id, target=device.pk):
             raise GatewayCycleError("A device cannot be connected via itself.", errors={"gateway": ["Connected via this device."]})
     device.full_clean()
-    if device.pk is None:
-        device.save()
-    else:
-        device.save(update_fields=DEVICE_FIELDS)
+    device.save(update_fields=None if is_new else DEVICE_FIELDS)
     return device
 
 
@@ -177,7 +176,7 @@ def record_activity(*, seen: Mapping[int, datetime]) -> None:
     if not seen:
         return
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD_ACTIVITY_SQL, [list(seen), list(seen.values()), ACTIVITY_STEP])
+        cursor.execute(_RECORD_ACTIVITY_SQL, [list(seen), list(seen.values()), f"{ACTIVITY_STEP.total_seconds()} s"])
 
 
 # --- Credentials
@@ -196,7 +195,7 @@ def issue_credential(*, device: Device, kind: str, now: datetime, expires_at: da
     kind = DeviceCredential.Kind(kind)
     Device.objects.select_for_update(no_key=True).get(pk=device.pk)
     valid = DeviceCredential.objects.filter(device=device, kind=kind, revoked_at=None)
-    slug = slug_of_schema(connection.schema_name)
+    slug = slug_of_schema(current_schema())
     if kind == DeviceCredential.Kind.MQTT:
         valid.update(revoked_at=now)
         username, secret = mqtt_username(slug, device.key), make_secret()
@@ -225,7 +224,7 @@ def revoke_credential(*, credential: DeviceCredential, now: datetime) -> None:
 def authenticate_device_token(*, token: str, now: datetime) -> DeviceRef | None:
     """Return the device that the token belongs to in the current tenant, or None. Fails closed."""
     parts = parse_device_token(token)
-    if parts is None or parts.tenant != slug_of_schema(connection.schema_name):
+    if parts is None or parts.tenant != slug_of_schema(current_schema()):
         return None
     valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.TOKEN, revoked_at=None)
     row = valid.filter(identifier=parts.prefix).values_list("device_id", "secret_hash").first()
@@ -237,16 +236,10 @@ def authenticate_device_token(*, token: str, now: datetime) -> DeviceRef | None:
 def _notify_credentials_changed() -> None:
     """Tell whoever feeds the broker; PostgreSQL delivers it when the transaction commits."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [CREDENTIALS_CHANNEL, connection.schema_name])
+        cursor.execute("SELECT pg_notify(%s, %s)", [CREDENTIALS_CHANNEL, current_schema()])
 
 
 # --- Shared by the above
-
-
-def _lock(what: str) -> None:
-    """Let one transaction of this tenant at a time change `what`."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", [what, connection.schema_name])
 
 
 def _leads_to(nodes: QuerySet[Any], parent: str, *, start: uuid.UUID | int, target: object) -> bool:

@@ -1,7 +1,7 @@
 """What other apps get to know about devices and metrics: plain values, safe to cache."""
 
-import uuid
 from dataclasses import dataclass
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,11 +9,11 @@ class DeviceRef:
     """A device as the pipeline needs it."""
 
     id: int
-    uuid: uuid.UUID
+    uuid: UUID
     key: str
     name: str
     device_type_id: int
-    site_id: uuid.UUID | None
+    site_id: UUID | None
     registers_unknown_metrics: bool
     is_enabled: bool
 
@@ -43,7 +43,7 @@ class NewMetric:
 class IssuedCredential:
     """A credential just made. `secret` is not stored and cannot be read again."""
 
-    credential_id: uuid.UUID
+    credential_id: UUID
     kind: str
     username: str
     secret: str

@@ -5,13 +5,13 @@ from datetime import date
 
 from django.db import connection, transaction
 
+from iiot_site.lib.schemas import current_schema, lock_in_schema
 from telemetry.partitions_math import PARENT, missing_days, partition_bounds, partition_name
 
 # Days whose partition is known to be there, by (database, schema): the hot path asks nothing. Only committed ones.
 _known: dict[tuple[str, str], set[date]] = {}
 
 _EXISTING_SQL = "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %s::regclass"
-_LOCK_SQL = "SELECT pg_advisory_xact_lock(hashtext('telemetry partitions'), hashtext(%s))"
 # CREATE … PARTITION OF would lock the parent against every insert; attaching an empty table does not.
 _CREATE_SQL = "CREATE TABLE IF NOT EXISTS {table} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
 _ATTACH_SQL = "ALTER TABLE {parent} ATTACH PARTITION {table} FOR VALUES FROM ('{start}') TO ('{end}')"
@@ -22,15 +22,14 @@ def ensure_partitions(*, days: Collection[date]) -> list[date]:
 
     Safe when several processes want the same day: one creates, the others wait for its commit.
     """
-    place = (str(connection.settings_dict["NAME"]), connection.schema_name)
+    place = (str(connection.settings_dict["NAME"]), current_schema())
     wanted = set(days) - _known.get(place, set())
     if not wanted:
         return []
     with transaction.atomic():
         created = []
         if missing_days(wanted, _load_partition_names()):
-            with connection.cursor() as cursor:
-                cursor.execute(_LOCK_SQL, [connection.schema_name])
+            lock_in_schema("telemetry partitions")
             created = missing_days(wanted, _load_partition_names())
             for day in created:
                 _create_partition(day)

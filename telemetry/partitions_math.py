@@ -1,8 +1,7 @@
-"""Which daily partitions readings need: names, bounds, and what the age policy allows."""
+"""Which daily partitions readings need: names, bounds, which days."""
 
 from collections.abc import Collection
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Literal
 
 PARENT = "telemetry_reading"
 DAYS_AHEAD = 3
@@ -44,10 +43,3 @@ def days_ahead(now: datetime) -> list[date]:
 def missing_days(days: Collection[date], existing_tables: Collection[str]) -> list[date]:
     """Return the days without a table, oldest first: everyone creates in the same order."""
     return sorted(day for day in set(days) if partition_name(day) not in existing_tables)
-
-
-def judge_time(ts: datetime, now: datetime, *, max_age: timedelta, max_future: timedelta) -> Literal["too_old", "in_future"] | None:
-    """Say why a source time is outside the policy; None where it is inside, bounds included."""
-    if ts < now - max_age:
-        return "too_old"
-    return "in_future" if ts > now + max_future else None

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from iiot_site.lib.schemas import current_schema, try_lock_in_schema
 from telemetry.errors import ReadingOutsideWindowError
 from telemetry.models import RejectedMessage
 from telemetry.partitions import ensure_partitions, forget_partitions
@@ -123,7 +124,7 @@ def record_rejections(*, rejections: Sequence[NewRejection]) -> None:
     if not rejections:
         return
     RejectedMessage.objects.bulk_create(_rejected_message(r) for r in rejections)
-    schema = connection.schema_name
+    schema = current_schema()
     count = _recorded_since_trim.get(schema, 0) + len(rejections)
     is_flood = count > settings.IIOT_REJECTED_MESSAGES_KEPT_COUNT // TRIM_EVERY_FRACTION
     _recorded_since_trim[schema] = 0 if is_flood else count
@@ -147,10 +148,8 @@ def _rejected_message(rejection: NewRejection) -> RejectedMessage:
 @transaction.atomic
 def trim_rejections() -> int:
     """Delete all but the newest rejected messages of the current tenant; return how many went."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('rejections'), hashtext(%s))", [connection.schema_name])
-        if not cursor.fetchone()[0]:
-            return 0  # another process is at it
+    if not try_lock_in_schema("rejected messages"):
+        return 0  # another process is at it
     kept = settings.IIOT_REJECTED_MESSAGES_KEPT_COUNT
     surplus = RejectedMessage.objects.order_by("-received_at", "-id").values("id")[kept:]
     return RejectedMessage.objects.filter(id__in=surplus).delete()[0]

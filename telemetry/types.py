@@ -1,6 +1,5 @@
 """What the pipeline hands over to be stored, and what is read back."""
 
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,18 +41,6 @@ class StoreOutcome:
 
     stored: int
     duplicates: int
-
-
-@dataclass(frozen=True, slots=True)
-class LiveValue:
-    """One stored value on its way to the pages that show its device."""
-
-    device_uuid: uuid.UUID
-    metric: str
-    value: float | str
-    unit: str
-    quality: int
-    ts: datetime
 
 
 @dataclass(frozen=True, slots=True)

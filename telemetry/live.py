@@ -1,0 +1,36 @@
+"""Live frames with new readings, for the pages that show their device."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from devices.types import DeviceRef, MetricRef
+from iiot_site.lib.live import push_frames
+from telemetry.models import Quality
+from telemetry.types import NewReading
+
+# Keeps a frame under 64 KiB when a device floods; the page reads what it missed from the API.
+MAX_VALUES_PER_FRAME = 300
+
+
+def push_readings(schema: str, values: Iterable[tuple[DeviceRef, MetricRef, NewReading]]) -> None:
+    """Send one frame per device with its new values to `device:<uuid>`; call it after commit. Best effort."""
+    frames: dict[str, list[dict[str, Any]]] = {}
+    for device, metric, reading in values:
+        frames.setdefault(str(device.uuid), []).append(_live_value(metric, reading))
+    push_frames(
+        schema,
+        [
+            (f"device:{device}", {"type": "telemetry_update", "device": device, "values": live[-MAX_VALUES_PER_FRAME:]})
+            for device, live in frames.items()
+        ],
+    )
+
+
+def _live_value(metric: MetricRef, reading: NewReading) -> dict[str, Any]:
+    return {
+        "metric": metric.key,
+        "value": reading.text if reading.value is None else reading.value,
+        "unit": metric.unit,
+        "quality": Quality(reading.quality).label,
+        "time": reading.ts.isoformat().replace("+00:00", "Z"),
+    }

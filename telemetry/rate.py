@@ -1,0 +1,46 @@
+"""How many messages a tenant sends per second: counters in Redis, one per second. Best effort."""
+
+import logging
+from datetime import datetime
+from functools import cache
+
+import redis
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECONDS = 10
+KEPT_SECONDS = 60
+TIMEOUT_SECONDS = 1.0
+
+
+@cache
+def _redis() -> "redis.Redis":
+    return redis.Redis.from_url(f"{settings.REDIS_URL}/0", socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+
+
+def _key(schema: str, second: int) -> str:
+    return f"message-rate:{schema}:{second}"
+
+
+def count_messages(schema: str, n: int, now: datetime) -> None:
+    """Count `n` messages of the tenant in the second of `now`; a Redis outage is logged, never raised."""
+    key = _key(schema, int(now.timestamp()))
+    try:
+        with _redis().pipeline(transaction=False) as pipeline:
+            pipeline.incrby(key, n)
+            pipeline.expire(key, KEPT_SECONDS)
+            pipeline.execute()
+    except (redis.RedisError, OSError) as exc:
+        logger.warning("messages of %s were not counted: %s", schema, exc)
+
+
+def messages_per_second(schema: str, now: datetime) -> float | None:
+    """Return the mean rate of the last ten whole seconds; None where Redis does not answer."""
+    second = int(now.timestamp())
+    try:
+        counts = _redis().mget([_key(schema, second - n) for n in range(1, WINDOW_SECONDS + 1)])
+    except (redis.RedisError, OSError) as exc:
+        logger.warning("the message rate of %s is not known: %s", schema, exc)
+        return None
+    return sum(int(count) for count in counts if count is not None) / WINDOW_SECONDS

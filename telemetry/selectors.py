@@ -1,0 +1,120 @@
+"""Reads: latest values and history, raw and in buckets."""
+
+import base64
+import binascii
+import heapq
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import connection
+
+from devices.models import Device, Metric
+from telemetry.errors import InvalidCursorError
+from telemetry.models import LatestReading
+from telemetry.types import BucketPage, HistoryBucket, HistoryPage, HistoryPoint, LatestValue
+
+MAX_LIMIT = 1000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
+_END = datetime(9999, 12, 30, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+# One index scan per metric, each cut at the limit; together never more than the page needs of each.
+_HISTORY_SQL = """
+SELECT r.ts, m.id, r.value, r.quality
+FROM unnest(%(metrics)s::smallint[]) AS m(id) CROSS JOIN LATERAL (
+    SELECT ts, value, quality FROM {table}
+    WHERE device_id = %(device)s AND metric_id = m.id AND ts >= %(start)s AND ts < %(end)s
+      AND NOT (ts = %(start)s AND m.id <= %(after_metric)s)
+    ORDER BY ts LIMIT %(limit)s
+) r ORDER BY r.ts, m.id LIMIT %(limit)s
+"""
+_NUMBERS_SQL = _HISTORY_SQL.format(table="telemetry_reading")
+_TEXTS_SQL = _HISTORY_SQL.format(table="telemetry_textreading")
+
+_BUCKETS_SQL = """
+SELECT date_bin(%(width)s, ts, %(origin)s) AS bucket, metric_id, avg(value), min(value), max(value), count(*), max(quality)
+FROM telemetry_reading
+WHERE device_id = %(device)s AND metric_id = ANY(%(metrics)s) AND ts >= %(start)s AND ts < %(end)s
+GROUP BY bucket, metric_id ORDER BY bucket, metric_id
+"""
+
+
+def list_latest(device: Device) -> list[LatestValue]:
+    """Return the newest value of each metric of the device, by metric key, in one query."""
+    rows = LatestReading.objects.filter(device=device).select_related("metric").order_by("metric__key")
+    return [LatestValue(row.metric.key, row.metric.name, _number_or_text(row), row.metric.unit, row.quality, row.ts) for row in rows]
+
+
+def _number_or_text(row: LatestReading) -> float | str:
+    return row.value if row.value is not None else row.text or ""
+
+
+def load_history(
+    *,
+    device: Device,
+    metrics: Sequence[Metric],
+    start: datetime | None = None,
+    end: datetime | None = None,
+    limit: int = MAX_LIMIT,
+    cursor: str | None = None,
+) -> HistoryPage:
+    """Return what was stored from `start` (inclusive) to `end` (exclusive), oldest first, `limit` points at most.
+
+    Raises:
+        InvalidCursorError: `cursor` is not the `next_cursor` of an earlier page.
+    """
+    limit = min(limit, MAX_LIMIT)
+    from_ts, after_metric = _decode_cursor(cursor) if cursor else (start or _BEGINNING, 0)
+    bounds = {
+        "device": device.id,
+        "start": max(from_ts, start or from_ts),
+        "end": end or _END,
+        "after_metric": after_metric,
+        "limit": limit + 1,
+    }
+    keys = {metric.id: metric.key for metric in metrics}
+    texts = [metric.id for metric in metrics if metric.data_type == Metric.DataType.TEXT]
+    numbers = [metric.id for metric in metrics if metric.data_type != Metric.DataType.TEXT]
+    rows = list(heapq.merge(_fetch(_NUMBERS_SQL, numbers, bounds), _fetch(_TEXTS_SQL, texts, bounds), key=lambda row: row[:2]))
+    points = [HistoryPoint(keys[metric_id], ts, value, quality) for ts, metric_id, value, quality in rows[:limit]]
+    is_last = len(rows) <= limit
+    return HistoryPage(points, None if is_last else _encode_cursor(rows[limit - 1][0], rows[limit - 1][1]))
+
+
+def load_buckets(
+    *, device: Device, metrics: Sequence[Metric], start: datetime, end: datetime, width: timedelta, limit: int = MAX_LIMIT
+) -> BucketPage:
+    """Return average, minimum, maximum and count per span of `width` (aligned to 1970-01-01), empty spans left out.
+
+    A page covers `limit` spans of time. Text metrics have no buckets.
+    """
+    first = _EPOCH + (start - _EPOCH) // width * width
+    page_end = min(end, first + width * min(limit, MAX_LIMIT))
+    keys = {metric.id: metric.key for metric in metrics if metric.data_type != Metric.DataType.TEXT}
+    bounds = {"device": device.id, "start": start, "end": page_end, "width": width, "origin": _EPOCH}
+    rows = _fetch(_BUCKETS_SQL, list(keys), bounds)
+    buckets = [HistoryBucket(keys[row[1]], row[0], *row[2:]) for row in rows]
+    return BucketPage(buckets, page_end if page_end < end else None)
+
+
+def _fetch(sql: str, metric_ids: Collection[int], bounds: dict[str, Any]) -> list[tuple[Any, ...]]:
+    if not metric_ids:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {**bounds, "metrics": list(metric_ids)})
+        return list(cursor.fetchall())
+
+
+def _encode_cursor(ts: datetime, metric_id: int) -> str:
+    return base64.urlsafe_b64encode(f"{(ts - _EPOCH) // _MICROSECOND}.{metric_id}".encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> tuple[datetime, int]:
+    try:
+        microseconds, metric_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(".")
+        return _EPOCH + int(microseconds) * _MICROSECOND, int(metric_id)
+    except (ValueError, OverflowError, binascii.Error) as exc:
+        raise InvalidCursorError("This cursor is not from an earlier answer. Start without one.") from exc

@@ -1,0 +1,38 @@
+"""Periodic work: partitions ahead of time, and the bound on rejected messages. One task per tenant."""
+
+from celery import shared_task
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from telemetry.partitions import ensure_partitions
+from telemetry.partitions_math import days_ahead
+from telemetry.services import trim_rejections
+from tenants.selectors import list_active_tenants
+
+
+@shared_task
+def create_partitions_task() -> None:
+    """Hand the work to one task per tenant."""
+    for tenant in list_active_tenants():
+        with tenant_context(tenant):
+            create_tenant_partitions_task.delay()
+
+
+@shared_task
+def create_tenant_partitions_task() -> None:
+    """Create today's and the next days' partitions in the task's tenant."""
+    ensure_partitions(days=days_ahead(timezone.now()))
+
+
+@shared_task
+def trim_rejections_task() -> None:
+    """Hand the work to one task per tenant."""
+    for tenant in list_active_tenants():
+        with tenant_context(tenant):
+            trim_tenant_rejections_task.delay()
+
+
+@shared_task
+def trim_tenant_rejections_task() -> None:
+    """Keep only the newest rejected messages of the task's tenant."""
+    trim_rejections()
