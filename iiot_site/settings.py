@@ -22,12 +22,12 @@ APPEND_SLASH = False
 
 # --- Apps: what is shared by all tenants, and what each has in a schema of its own
 SHARED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "django_tenants",
     "tenants",
     "protocols",
     "iiot_site",
-    "django.contrib.admin",
+    "iiot_site.apps.PlatformAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -58,10 +58,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "tenants.middleware.MembershipMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "tenants.middleware.MembershipMiddleware",  # last: being synchronous it keeps all of them on one thread under ASGI
 ]
 TEMPLATES: list[dict[str, Any]] = [
     {

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django.contrib.auth import get_backends
@@ -13,7 +14,7 @@ from django.utils import timezone
 from django_tenants.models import DomainMixin, TenantMixin
 
 validate_slug = RegexValidator(
-    r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$",
+    r"^[a-z][a-z0-9-]{0,38}[a-z0-9]\Z",
     "Use 2 to 40 lower-case letters, digits and hyphens; start with a letter and do not end with a hyphen.",
 )
 
@@ -55,13 +56,13 @@ class UserManager(BaseUserManager["User"]):
     """Creates people by e-mail address."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
     def get_by_natural_key(self, username: str | None) -> "User":
-        return self.get(email__iexact=username)
+        return self.get(email=(username or "").strip().lower())
 
 
 class User(AbstractBaseUser):
@@ -84,6 +85,10 @@ class User(AbstractBaseUser):
 
     def __str__(self) -> str:
         return self.full_name or self.email
+
+    def clean(self) -> None:
+        super().clean()
+        self.email = self.email.strip().lower()
 
     @property
     def is_staff(self) -> bool:
@@ -133,6 +138,11 @@ class Membership(models.Model):
     def __str__(self) -> str:
         return f"{self.user} in {self.tenant}"
 
+    @cached_property
+    def permissions(self) -> frozenset[str]:
+        """What the roles allow together. A role of another tenant counts for nothing here."""
+        return frozenset(p for role in self.roles.all() if role.tenant_id in {None, self.tenant_id} for p in role.permissions)
+
 
 class ApiKey(models.Model):
     """A program's access to one tenant. The secret is shown once; only its hash is kept."""
@@ -154,3 +164,23 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TokenFamily(models.Model):
+    """One login through the API: the chain of refresh tokens that followed from it. Only the newest is good."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="token_families")
+    current_jti = models.CharField(max_length=32, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    last_used_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "token families"
+        ordering = ["-last_used_at"]
+        indexes = [models.Index(fields=["expires_at"])]
+
+    def __str__(self) -> str:
+        return f"API login of {self.user}"

@@ -1,0 +1,49 @@
+"""The one admin site: a tenant's models inside that tenant, the platform's outside of every tenant."""
+
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import reverse
+from unfold.sites import UnfoldAdminSite
+
+from tenants.middleware import redirect_to_login
+
+
+class PlatformAdminSite(UnfoldAdminSite):
+    """Members inside a tenant, platform admins outside; nothing to see for others. Login is the platform's own page."""
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        user = request.user
+        if not user.is_authenticated or not user.is_active:
+            return False
+        if request.tenant is not None:  # type: ignore[attr-defined]  # set by tenants.middleware
+            return request.membership is not None  # type: ignore[attr-defined]
+        return bool(getattr(user, "is_platform_admin", False))
+
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:
+        guarded = super().admin_view(view, cacheable)
+
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request)
+            if not self.has_permission(request):
+                raise Http404
+            return guarded(request, *args, **kwargs)
+
+        return update_wrapper(answer, view)
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        index = reverse("admin:index", current_app=self.name)
+        if self.has_permission(request):
+            return HttpResponseRedirect(index)
+        return redirect_to_login(request, index)
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        logout(request)
+        return HttpResponseRedirect(settings.LOGOUT_REDIRECT_URL)

@@ -1,0 +1,5 @@
+"""Routes of logins and tenants."""
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []

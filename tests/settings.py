@@ -1,0 +1,13 @@
+"""The product's settings with what tests need otherwise: cheap password hashes, plain static files, own cache keys."""
+
+import os
+
+from iiot_site.settings import *  # noqa: F403  # the settings themselves
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+CACHES["default"]["KEY_PREFIX"] = CACHES["shared"]["KEY_PREFIX"] = f"test-{os.getpid()}"  # noqa: F405  # as above
+WHITENOISE_AUTOREFRESH = True  # no scan of a collected folder that does not exist

@@ -1,0 +1,116 @@
+"""Databases for tests: a migrated template per state of the migration files, and cheap copies of it.
+
+The template stays between runs. It holds the shared schema with the built-in roles, and the tenants acme and globex.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.db import connections
+from psycopg import sql
+
+from tenants.migrating import create_schema, migrate_schema, migrate_shared_schema
+from tenants.models import Tenant
+
+ROOT = Path(__file__).resolve().parent.parent
+TENANTS = {"acme": "Acme", "globex": "Globex"}
+_LOCK = 0x11070002  # one builder at a time
+_TEST_NAME = re.compile(r"iiot_test_(\d+)\Z")
+
+
+def template_name() -> str:
+    """Return the template's name: it changes with any migration file or pinned library."""
+    files = [*sorted(ROOT.glob("*/migrations/*.py")), ROOT / "requirements.lock", ROOT / "tenants" / "permissions.py", Path(__file__)]
+    digest = hashlib.sha256(b"".join(str(f.relative_to(ROOT)).encode() + f.read_bytes() for f in files))
+    return f"iiot_template_{digest.hexdigest()[:16]}"
+
+
+def use_database(name: str) -> None:
+    """Let Django use the database `name` from the next statement on."""
+    connections.close_all()
+    connections.settings["default"]["NAME"] = name
+
+
+class Databases:
+    """Makes the template and this run's copy of it."""
+
+    def __init__(self) -> None:
+        self._maintenance = dict(connections.settings["default"])
+        self.name = f"iiot_test_{os.getpid()}"
+
+    @contextmanager
+    def _locked(self) -> Iterator[psycopg.Cursor]:
+        config = self._maintenance
+        with psycopg.connect(
+            host=config["HOST"] or None,
+            port=config["PORT"] or None,
+            user=config["USER"] or None,
+            password=config["PASSWORD"] or None,
+            dbname=config["NAME"],
+            autocommit=True,
+        ) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+            yield cursor
+
+    def prepare(self) -> None:
+        """Build the template if there is none for these migrations, and switch Django to a fresh copy."""
+        with self._locked() as cursor:
+            existing = {row[0] for row in cursor.execute("SELECT datname FROM pg_database").fetchall()}
+            for name in existing:
+                if (found := _TEST_NAME.match(name)) and not Path(f"/proc/{found[1]}").exists():
+                    _drop(cursor, name)
+            if template_name() not in existing:
+                for name in existing:
+                    if name.startswith("iiot_template_"):
+                        _drop(cursor, name)
+                self._build(cursor)
+            self._copy(cursor)
+        use_database(self.name)
+
+    def recreate(self) -> None:
+        """Replace what a test left behind by a fresh copy."""
+        connections.close_all()
+        with self._locked() as cursor:
+            self._copy(cursor)
+
+    def remove(self) -> None:
+        """Drop this run's copy."""
+        connections.close_all()
+        with self._locked() as cursor:
+            _drop(cursor, self.name)
+
+    def _copy(self, cursor: psycopg.Cursor) -> None:
+        _drop(cursor, self.name)
+        cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(self.name), sql.Identifier(template_name())))
+
+    def _build(self, cursor: psycopg.Cursor) -> None:
+        unfinished = f"{template_name()}_unfinished"
+        _drop(cursor, unfinished)
+        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(unfinished)))
+        use_database(unfinished)
+        migrate_shared_schema()
+        for slug, name in TENANTS.items():
+            tenant = Tenant(slug=slug, name=name, schema_name=f"t_{slug}", status=Tenant.Status.ACTIVE)
+            tenant.save()
+            create_schema(tenant.schema_name)
+            migrate_schema(tenant.schema_name, lambda progress: None)
+        connections.close_all()
+        cursor.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(unfinished), sql.Identifier(template_name())))
+
+
+def _drop(cursor: psycopg.Cursor, name: str) -> None:
+    cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def require_servers() -> None:
+    """End the run with a hint where no servers are named."""
+    missing = [name for name in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(name)]
+    if missing:
+        pytest.exit(f"{' and '.join(missing)} not set: database tests need servers. Run `make test`.", returncode=4)
