@@ -107,7 +107,7 @@ def _status_condition(status: DeviceStatus, now: datetime) -> Q:
     return conditions[status]
 
 
-def _before(now: datetime, factor: int) -> ExpressionWrapper[CombinedExpression]:
+def _before(now: datetime, factor: int) -> "ExpressionWrapper[CombinedExpression]":
     moment = Value(now, DateTimeField()) - F("device_type__inactivity_timeout") * factor
     return ExpressionWrapper(moment, output_field=DateTimeField())
 

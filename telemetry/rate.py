@@ -10,7 +10,7 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 10
-KEPT_SECONDS = 60
+KEPT_SECONDS = 660  # the overview draws ten minutes
 TIMEOUT_SECONDS = 1.0
 
 
@@ -37,10 +37,16 @@ def count_messages(schema: str, n: int, now: datetime) -> None:
 
 def messages_per_second(schema: str, now: datetime) -> float | None:
     """Return the mean rate of the last ten whole seconds; None where Redis does not answer."""
+    counts = messages_by_second(schema, now, WINDOW_SECONDS)
+    return None if counts is None else sum(counts) / WINDOW_SECONDS
+
+
+def messages_by_second(schema: str, now: datetime, seconds: int) -> list[int] | None:
+    """Return the messages of each of the last whole seconds, oldest first; None where Redis does not answer."""
     second = int(now.timestamp())
     try:
-        counts = _redis().mget([_key(schema, second - n) for n in range(1, WINDOW_SECONDS + 1)])
+        counts = _redis().mget([_key(schema, second - n) for n in range(seconds, 0, -1)])
     except (redis.RedisError, OSError) as exc:
         logger.warning("the message rate of %s is not known: %s", schema, exc)
         return None
-    return sum(int(count) for count in counts if count is not None) / WINDOW_SECONDS
+    return [int(count or 0) for count in counts]

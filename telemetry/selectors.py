@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from devices.models import Device, Metric
 from telemetry.errors import InvalidCursorError
@@ -50,6 +51,14 @@ def list_latest(device: Device) -> list[LatestValue]:
 
 def _number_or_text(row: LatestReading) -> float | str:
     return row.value if row.value is not None else row.text or ""
+
+
+def list_metrics(device: Device, keys: Collection[str] = ()) -> list[Metric]:
+    """Return the metrics that the device may have readings of: its type's, and those it once sent as another type."""
+    metrics = Metric.objects.filter(
+        Q(device_type_id=device.device_type_id) | Q(id__in=LatestReading.objects.filter(device=device).values("metric_id"))
+    )
+    return list(metrics.filter(key__in=keys) if keys else metrics)
 
 
 def load_history(

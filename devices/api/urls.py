@@ -1,0 +1,12 @@
+"""Routes of sites, device types, metrics, devices and credentials."""
+
+from devices.api.views import UUID_PATTERN, CredentialViewSet, DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
+from iiot_site.lib.routers import OptionalSlashRouter
+
+router = OptionalSlashRouter()
+router.register("sites", SiteViewSet, basename="site")
+router.register("device-types", DeviceTypeViewSet, basename="device-type")
+router.register("metrics", MetricViewSet, basename="metric")
+router.register("devices", DeviceViewSet, basename="device")
+router.register(rf"devices/(?P<device_uuid>{UUID_PATTERN})/credentials", CredentialViewSet, basename="device-credential")
+urlpatterns = router.urls

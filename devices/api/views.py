@@ -1,0 +1,174 @@
+"""CRUD of sites, device types, metrics and devices; issuing and revoking credentials."""
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from rest_framework import mixins, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
+from rest_framework.viewsets import GenericViewSet, ModelViewSet
+
+from devices import services
+from devices.api.filters import DeviceFilter, MetricFilter, SiteFilter
+from devices.api.serializers import (
+    CredentialSerializer,
+    DeviceSerializer,
+    DeviceTypeSerializer,
+    IssuedCredentialSerializer,
+    MetricSerializer,
+    NewCredentialSerializer,
+    SiteSerializer,
+)
+from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
+from iiot_site.lib.errors import ConflictError
+
+UUID_PATTERN = "-".join(f"[0-9a-fA-F]{{{digits}}}" for digits in (8, 4, 4, 4, 12))
+
+
+def example(name: str, value: dict[str, Any]) -> Any:
+    """Put a request's example into the OpenAPI schema."""
+    return extend_schema(examples=[OpenApiExample(name, value, request_only=True)])
+
+
+class PlantViewSet(ModelViewSet[Any]):
+    """Changes go through the app's services; the database's last word on a race is a 409."""
+
+    lookup_field = "uuid"
+    lookup_value_regex = UUID_PATTERN
+
+    def save(self, instance: Any) -> None:
+        """Write a checked instance."""
+        instance.full_clean()
+        instance.save()
+
+    def perform_create(self, serializer: BaseSerializer[Any]) -> None:
+        self._save(serializer, serializer.Meta.model())  # type: ignore[attr-defined]  # all of ours are ModelSerializers
+
+    def perform_update(self, serializer: BaseSerializer[Any]) -> None:
+        self._save(serializer, serializer.instance)
+
+    def _save(self, serializer: BaseSerializer[Any], instance: Any) -> None:
+        for name, value in serializer.validated_data.items():
+            setattr(instance, name, value)
+        try:
+            with transaction.atomic():
+                self.save(instance)
+        except IntegrityError as exc:
+            raise ConflictError("Somebody else just made a change that does not go with this one. Look and try again.") from exc
+        serializer.instance = instance
+
+
+@extend_schema_view(create=example("A site", {"name": "Hall 2", "kind": "area", "parent": None, "timezone": "Europe/Berlin"}))
+class SiteViewSet(PlantViewSet):
+    """The plant tree."""
+
+    permission_resource = "site"
+    queryset = Site.objects.select_related("parent")
+    serializer_class = SiteSerializer
+    filterset_class = SiteFilter
+    lookup_field = "pk"
+    search_fields = ["name"]
+    ordering_fields = ["name", "kind"]
+
+    def save(self, instance: Site) -> None:
+        services.save_site(site=instance)
+
+    def perform_destroy(self, instance: Site) -> None:
+        services.delete_site(site=instance)
+
+
+@extend_schema_view(create=example("A device type", {"name": "Pump", "protocol": "mqtt", "inactivity_timeout_seconds": 300}))
+class DeviceTypeViewSet(PlantViewSet):
+    """What devices of one kind have in common."""
+
+    permission_resource = "device_type"
+    queryset = DeviceType.objects.all()
+    serializer_class = DeviceTypeSerializer
+    filterset_fields = ["protocol", "unknown_metrics"]
+    search_fields = ["name"]
+    ordering_fields = ["name"]
+
+    def perform_destroy(self, instance: DeviceType) -> None:
+        services.delete_device_type(device_type=instance)
+
+
+@extend_schema_view(
+    create=example(
+        "A metric",
+        {"device_type": "7b0c2a52-9a2f-4c57-8a80-6d1df8a3a2f1", "key": "temperature", "unit": "°C", "data_type": "number", "maximum": 120},
+    )
+)
+class MetricViewSet(PlantViewSet):
+    """The quantities that devices of a type report."""
+
+    permission_resource = "metric"
+    queryset = Metric.objects.select_related("device_type").order_by("device_type__name", "key")
+    serializer_class = MetricSerializer
+    filterset_class = MetricFilter
+    search_fields = ["key", "name"]
+    ordering_fields = ["key", "name"]
+
+
+@extend_schema_view(
+    create=example(
+        "A device",
+        {"key": "pump-7", "name": "Feed pump 7", "device_type": "7b0c2a52-9a2f-4c57-8a80-6d1df8a3a2f1", "tags": ["critical"]},
+    )
+)
+class DeviceViewSet(PlantViewSet):
+    """Machines, sensors and gateways."""
+
+    permission_resource = "device"
+    queryset = Device.objects.select_related("device_type", "site", "gateway")
+    serializer_class = DeviceSerializer
+    filterset_class = DeviceFilter
+    search_fields = ["name", "key", "firmware", "site__name", "device_type__name"]
+    ordering_fields = ["name", "key", "last_seen_at", "created_at"]
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "now": timezone.now()}
+
+    def save(self, instance: Device) -> None:
+        instance.name = instance.name or instance.key
+        services.save_device(device=instance)
+
+    def perform_destroy(self, instance: Device) -> None:
+        services.delete_device(device=instance)
+
+
+class CredentialViewSet(mixins.ListModelMixin, GenericViewSet[DeviceCredential]):
+    """How a device proves who it is. To rotate: issue a second token, give it to the device, revoke the first."""
+
+    permission_resource = "credential"
+    queryset = DeviceCredential.objects.all()
+    serializer_class = CredentialSerializer
+    lookup_value_regex = UUID_PATTERN
+    filterset_fields = ["kind"]
+    ordering_fields = ["created_at"]
+    search_fields = ["identifier"]
+
+    def get_queryset(self) -> QuerySet[DeviceCredential]:
+        if getattr(self, "swagger_fake_view", False):
+            return super().get_queryset()
+        return super().get_queryset().filter(device=self._device())
+
+    def _device(self) -> Device:
+        return get_object_or_404(Device, uuid=self.kwargs["device_uuid"])
+
+    @extend_schema(request=NewCredentialSerializer, responses={201: IssuedCredentialSerializer})
+    def create(self, request: Request, device_uuid: str) -> Response:
+        """Issue a credential. The secret is in this answer only; a new MQTT password replaces the old one."""
+        serializer = NewCredentialSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        issued = services.issue_credential(device=self._device(), now=timezone.now(), **serializer.validated_data)
+        return Response(IssuedCredentialSerializer(issued).data, status=status.HTTP_201_CREATED)
+
+    def destroy(self, request: Request, device_uuid: str, pk: str) -> Response:
+        """Revoke a credential; the device is refused within seconds."""
+        services.revoke_credential(credential=self.get_object(), now=timezone.now())
+        return Response(status=status.HTTP_204_NO_CONTENT)

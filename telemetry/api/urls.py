@@ -1,0 +1,15 @@
+"""Routes of latest values, history and rejected messages. `telemetry` itself is routed by the app `protocols`."""
+
+from django.urls import re_path
+
+from devices.api.views import UUID_PATTERN
+from iiot_site.lib.routers import OptionalSlashRouter
+from telemetry.api.views import DeviceHistoryView, DeviceLatestView, RejectedMessageViewSet
+
+router = OptionalSlashRouter()
+router.register("telemetry/rejected", RejectedMessageViewSet, basename="rejected-message")
+urlpatterns = [
+    re_path(rf"^devices/(?P<device_uuid>{UUID_PATTERN})/latest/?$", DeviceLatestView.as_view(), name="device-latest"),
+    re_path(rf"^devices/(?P<device_uuid>{UUID_PATTERN})/telemetry/?$", DeviceHistoryView.as_view(), name="device-telemetry"),
+    *router.urls,
+]
