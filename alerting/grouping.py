@@ -35,6 +35,8 @@ def place_signal(*, dedup_key: str, candidates: Iterable[Candidate], now: dateti
         if candidate.resolved_at is None:
             return Placement("join", candidate.incident_id)
     newest = same[0] if same else None
-    if newest is not None and newest.resolved_automatically and newest.resolved_at is not None and now - newest.resolved_at <= reopen_within:
+    if newest is None or newest.resolved_at is None or not newest.resolved_automatically:
+        return Placement("open")
+    if now - newest.resolved_at <= reopen_within:
         return Placement("reopen", newest.incident_id)
     return Placement("open")

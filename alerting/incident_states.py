@@ -1,14 +1,9 @@
 """The states of an incident: one table, one `transition()`. Pure."""
 
-from typing import Literal
-
 from alerting.errors import IllegalTransitionError
 
-State = Literal["new", "acknowledged", "investigating", "resolved"]
-Action = Literal["acknowledge", "investigate", "resolve", "reopen"]
-
 # (state, action) -> state afterwards; what is not listed is illegal.
-TRANSITIONS: dict[tuple[State, Action], State] = {
+TRANSITIONS = {
     ("new", "acknowledge"): "acknowledged",
     ("new", "investigate"): "investigating",
     ("new", "resolve"): "resolved",
@@ -17,14 +12,16 @@ TRANSITIONS: dict[tuple[State, Action], State] = {
     ("investigating", "resolve"): "resolved",
     ("resolved", "reopen"): "new",
 }
+STATES = ("new", "acknowledged", "investigating", "resolved")
+ACTIONS = ("acknowledge", "investigate", "resolve", "reopen")
 
 
-def allowed_actions(state: State) -> list[Action]:
+def allowed_actions(state: str) -> list[str]:
     """Return what may be done in a state, in the order in which work proceeds."""
     return [action for (source, action) in TRANSITIONS if source == state]
 
 
-def transition(state: State, action: Action) -> State:
+def transition(state: str, action: str) -> str:
     """Return the state after `action`.
 
     Raises:
@@ -33,7 +30,7 @@ def transition(state: State, action: Action) -> State:
     try:
         return TRANSITIONS[state, action]
     except KeyError:
-        allowed = ", ".join(allowed_actions(state))
+        allowed = allowed_actions(state)
         raise IllegalTransitionError(
-            f"Cannot {action} an incident that is {state}. Allowed now: {allowed}.", errors={"state": state, "allowed": allowed_actions(state)}
+            f"Cannot {action} an incident that is {state}. Allowed now: {', '.join(allowed)}.", errors={"state": state, "allowed": allowed}
         ) from None

@@ -17,17 +17,18 @@ from django.db.models import Q
 from alerting import live
 from alerting.errors import AssigneeInvalidError, IncidentNotFoundError, NoteInvalidError, SameIncidentOpenError
 from alerting.grouping import Candidate, place_signal
-from alerting.incident_states import Action, transition
+from alerting.incident_states import transition
 from alerting.models import Alert, Incident, IncidentEvent
 from alerting.selectors import list_incidents
 from alerting.severities import is_worse, worse_of
 from alerting.types import AlertSignal
+from iiot_site.lib.schemas import current_schema, lock_in_schema
 from tenants.models import Membership, User
 
 MAX_NOTE_CHARACTERS = 4000
 Kind = IncidentEvent.Kind
 
-_KIND_OF_ACTION: dict[Action, Kind] = {
+_KIND_OF_ACTION: dict[str, Kind] = {
     "acknowledge": Kind.ACKNOWLEDGED,
     "investigate": Kind.INVESTIGATING,
     "resolve": Kind.RESOLVED,
@@ -185,7 +186,7 @@ def _end_alert(alert: Alert, kind: Kind, text: str, now: datetime) -> Incident:
 
 @transaction.atomic
 def transition_incident(
-    *, incident_id: uuid.UUID, action: Action, actor: User | None, now: datetime, note: str = "", actor_name: str = ""
+    *, incident_id: uuid.UUID, action: str, actor: User | None, now: datetime, note: str = "", actor_name: str = ""
 ) -> Incident:
     """Acknowledge, investigate, resolve or reopen. `actor_name` is for callers that are no person, such as an API key.
 
@@ -223,9 +224,7 @@ def add_note(*, incident_id: uuid.UUID, text: str, actor: User | None, now: date
 
 
 @transaction.atomic
-def assign_incident(
-    *, incident_id: uuid.UUID, assignee: User | None, actor: User | None, now: datetime, actor_name: str = ""
-) -> Incident:
+def assign_incident(*, incident_id: uuid.UUID, assignee: User | None, actor: User | None, now: datetime, actor_name: str = "") -> Incident:
     """Give the incident to a member of the tenant, or to nobody.
 
     Raises:
@@ -252,7 +251,7 @@ def assign_incident(
 # --- Steps that all of the above share; the caller holds the locks
 
 
-def _move(incident: Incident, action: Action, now: datetime, *, actor: User | None = None, actor_name: str = "") -> None:
+def _move(incident: Incident, action: str, now: datetime, *, actor: User | None = None, actor_name: str = "") -> None:
     """Apply the state machine and what a new state means for the times and names of the incident."""
     incident.state = transition(Incident.State(incident.state).value, action)
     if action == "resolve":
@@ -271,9 +270,11 @@ def _move(incident: Incident, action: Action, now: datetime, *, actor: User | No
 
 
 def _refuse_second_open(incident: Incident) -> None:
-    other = Incident.objects.filter(dedup_key=incident.dedup_key).exclude(state=Incident.State.RESOLVED).exclude(pk=incident.pk).first()
+    same = Incident.objects.filter(dedup_key=incident.dedup_key).exclude(pk=incident.pk)
+    other = same.exclude(state=Incident.State.RESOLVED).first()
     if other is not None:
-        raise SameIncidentOpenError(f"Incident #{other.number} about the same thing is open. Work there.", errors={"incident": str(other.pk)})
+        detail = f"Incident #{other.number} about the same thing is open. Work there."
+        raise SameIncidentOpenError(detail, errors={"incident": str(other.pk)})
 
 
 def _raise_severity(incident: Incident, severity: str, now: datetime) -> bool:
@@ -293,7 +294,7 @@ def _record(
     *,
     actor: User | None = None,
     actor_name: str = "",
-    details: dict[str, object] | None = None,
+    details: dict[str, str] | None = None,
 ) -> None:
     IncidentEvent.objects.create(
         incident=incident, at=now, kind=kind, actor=actor, actor_name=_name(actor, actor_name), text=text, details=details or {}
@@ -302,7 +303,7 @@ def _record(
 
 def _announce(incident: Incident) -> None:
     """Push the incident as it is once this transaction has committed."""
-    transaction.on_commit(partial(_push, connection.schema_name, incident.pk))
+    transaction.on_commit(partial(_push, current_schema(), incident.pk))
 
 
 def _push(schema: str, incident_id: uuid.UUID) -> None:
@@ -313,8 +314,7 @@ def _push(schema: str, incident_id: uuid.UUID) -> None:
 
 def _lock_key(dedup_key: str) -> None:
     """Let one transaction of this tenant at a time decide about a key."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", [f"alert {dedup_key}", connection.schema_name])
+    lock_in_schema(f"alert {dedup_key}")
 
 
 def _lock_key_of_incident(incident_id: uuid.UUID) -> None:
@@ -337,9 +337,7 @@ def _next_number() -> int:
 
 
 def _is_member(user: User) -> bool:
-    return Membership.objects.filter(
-        user_id=user.pk, user__is_active=True, is_active=True, tenant__schema_name=connection.schema_name
-    ).exists()
+    return Membership.objects.filter(user_id=user.pk, user__is_active=True, is_active=True, tenant__schema_name=current_schema()).exists()
 
 
 def _name(actor: User | None, actor_name: str) -> str:

@@ -126,6 +126,10 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 30}
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Ticks only; each task hands on to one task per tenant. A tick that waited longer than its period is dropped.
+CELERY_BEAT_SCHEDULE = {
+    "sweep-rules": {"task": "rules.tasks.sweep_rules_task", "schedule": 30.0, "options": {"expires": 30}},
+}
 
 # --- Device protocols
 MQTT_URL = server_setting("MQTT_URL")

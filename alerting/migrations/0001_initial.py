@@ -7,97 +7,192 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('devices', '0001_initial'),
+        ("devices", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Incident',
+            name="Incident",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('number', models.PositiveIntegerField(editable=False, help_text='Counts up within the tenant.', unique=True)),
-                ('title', models.CharField(max_length=300)),
-                ('state', models.CharField(choices=[('new', 'New'), ('acknowledged', 'Acknowledged'), ('investigating', 'Investigating'), ('resolved', 'Resolved')], default='new', max_length=16)),
-                ('severity', models.CharField(choices=[('critical', 'Critical'), ('high', 'High'), ('medium', 'Medium'), ('low', 'Low'), ('info', 'Info')], max_length=8)),
-                ('dedup_key', models.CharField(help_text='Signals with this key join this incident while it is open.', max_length=200)),
-                ('opened_at', models.DateTimeField(db_index=True)),
-                ('acknowledged_at', models.DateTimeField(blank=True, null=True)),
-                ('acknowledged_by_name', models.CharField(blank=True, help_text='Who it was; also set for an API key.', max_length=160)),
-                ('resolved_at', models.DateTimeField(blank=True, null=True)),
-                ('resolved_automatically', models.BooleanField(default=False, help_text='Its last alert cleared; no person resolved it.')),
-                ('acknowledged_by', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('assignee', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('device', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='incidents', to='devices.device')),
-                ('site', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='devices.site')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("number", models.PositiveIntegerField(editable=False, help_text="Counts up within the tenant.", unique=True)),
+                ("title", models.CharField(max_length=300)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("new", "New"),
+                            ("acknowledged", "Acknowledged"),
+                            ("investigating", "Investigating"),
+                            ("resolved", "Resolved"),
+                        ],
+                        default="new",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("critical", "Critical"), ("high", "High"), ("medium", "Medium"), ("low", "Low"), ("info", "Info")],
+                        max_length=8,
+                    ),
+                ),
+                ("dedup_key", models.CharField(help_text="Signals with this key join this incident while it is open.", max_length=200)),
+                ("opened_at", models.DateTimeField(db_index=True)),
+                ("acknowledged_at", models.DateTimeField(blank=True, null=True)),
+                ("acknowledged_by_name", models.CharField(blank=True, help_text="Who it was; also set for an API key.", max_length=160)),
+                ("resolved_at", models.DateTimeField(blank=True, null=True)),
+                ("resolved_automatically", models.BooleanField(default=False, help_text="Its last alert cleared; no person resolved it.")),
+                (
+                    "acknowledged_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "assignee",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "device",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="incidents", to="devices.device"
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="devices.site"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-number'],
+                "ordering": ["-number"],
             },
         ),
         migrations.CreateModel(
-            name='Alert',
+            name="Alert",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('dedup_key', models.CharField(max_length=200)),
-                ('severity', models.CharField(choices=[('critical', 'Critical'), ('high', 'High'), ('medium', 'Medium'), ('low', 'Low'), ('info', 'Info')], max_length=8)),
-                ('source', models.CharField(db_index=True, help_text='Who raised it, such as rule:<id>.', max_length=120)),
-                ('summary', models.CharField(max_length=300)),
-                ('details', models.JSONField(default=dict, help_text='Why it fired: rule version, inputs, window.')),
-                ('occurred_at', models.DateTimeField(help_text='Source time of what triggered it.')),
-                ('received_at', models.DateTimeField()),
-                ('last_signal_at', models.DateTimeField(help_text='Source time of the newest signal; older ones are redeliveries. Empty once its source withdrew it.', null=True)),
-                ('resolved_at', models.DateTimeField(null=True)),
-                ('count', models.PositiveIntegerField(default=1)),
-                ('device', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='alerts', to='devices.device')),
-                ('incident', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='alerts', to='alerting.incident')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("dedup_key", models.CharField(max_length=200)),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("critical", "Critical"), ("high", "High"), ("medium", "Medium"), ("low", "Low"), ("info", "Info")],
+                        max_length=8,
+                    ),
+                ),
+                ("source", models.CharField(db_index=True, help_text="Who raised it, such as rule:<id>.", max_length=120)),
+                ("summary", models.CharField(max_length=300)),
+                ("details", models.JSONField(default=dict, help_text="Why it fired: rule version, inputs, window.")),
+                ("occurred_at", models.DateTimeField(help_text="Source time of what triggered it.")),
+                ("received_at", models.DateTimeField()),
+                (
+                    "last_signal_at",
+                    models.DateTimeField(
+                        help_text="Source time of the newest signal; older ones are redeliveries. Empty once its source withdrew it.",
+                        null=True,
+                    ),
+                ),
+                ("resolved_at", models.DateTimeField(null=True)),
+                ("count", models.PositiveIntegerField(default=1)),
+                (
+                    "device",
+                    models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="alerts", to="devices.device"),
+                ),
+                ("incident", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="alerts", to="alerting.incident")),
             ],
             options={
-                'ordering': ['-occurred_at'],
+                "ordering": ["-occurred_at"],
             },
         ),
         migrations.CreateModel(
-            name='IncidentEvent',
+            name="IncidentEvent",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField()),
-                ('kind', models.CharField(choices=[('opened', 'Opened'), ('alert_joined', 'Alert joined'), ('alert_resolved', 'Alert resolved'), ('alert_withdrawn', 'Alert withdrawn'), ('severity_raised', 'Severity raised'), ('acknowledged', 'Acknowledged'), ('investigating', 'Investigating'), ('resolved', 'Resolved'), ('reopened', 'Reopened'), ('noted', 'Note'), ('assigned', 'Assigned'), ('unassigned', 'Unassigned')], max_length=24)),
-                ('actor_name', models.CharField(blank=True, help_text='Empty: the platform itself.', max_length=160)),
-                ('text', models.TextField(blank=True)),
-                ('details', models.JSONField(default=dict)),
-                ('actor', models.ForeignKey(db_constraint=False, help_text='Empty: the platform itself or an API key.', null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('incident', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='alerting.incident')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("at", models.DateTimeField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("opened", "Opened"),
+                            ("alert_joined", "Alert joined"),
+                            ("alert_resolved", "Alert resolved"),
+                            ("alert_withdrawn", "Alert withdrawn"),
+                            ("severity_raised", "Severity raised"),
+                            ("acknowledged", "Acknowledged"),
+                            ("investigating", "Investigating"),
+                            ("resolved", "Resolved"),
+                            ("reopened", "Reopened"),
+                            ("noted", "Note"),
+                            ("assigned", "Assigned"),
+                            ("unassigned", "Unassigned"),
+                        ],
+                        max_length=24,
+                    ),
+                ),
+                ("actor_name", models.CharField(blank=True, help_text="Empty: the platform itself.", max_length=160)),
+                ("text", models.TextField(blank=True)),
+                ("details", models.JSONField(default=dict)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        help_text="Empty: the platform itself or an API key.",
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                ("incident", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="events", to="alerting.incident")),
             ],
             options={
-                'ordering': ['at', 'id'],
+                "ordering": ["at", "id"],
             },
         ),
         migrations.AddIndex(
-            model_name='incident',
-            index=models.Index(fields=['state', '-opened_at'], name='alerting_in_state_298474_idx'),
+            model_name="incident",
+            index=models.Index(fields=["state", "-opened_at"], name="alerting_in_state_298474_idx"),
         ),
         migrations.AddIndex(
-            model_name='incident',
-            index=models.Index(fields=['dedup_key', '-number'], name='alerting_in_dedup_k_076895_idx'),
+            model_name="incident",
+            index=models.Index(fields=["dedup_key", "-number"], name="alerting_in_dedup_k_076895_idx"),
         ),
         migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'resolved'), _negated=True), fields=('dedup_key',), name='one_open_incident_per_key'),
+            model_name="incident",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "resolved"), _negated=True), fields=("dedup_key",), name="one_open_incident_per_key"
+            ),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(fields=['dedup_key', '-received_at'], name='alerting_al_dedup_k_f9a981_idx'),
+            model_name="alert",
+            index=models.Index(fields=["dedup_key", "-received_at"], name="alerting_al_dedup_k_f9a981_idx"),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(fields=['-occurred_at'], name='alerting_al_occurre_9f5da6_idx'),
+            model_name="alert",
+            index=models.Index(fields=["-occurred_at"], name="alerting_al_occurre_9f5da6_idx"),
         ),
         migrations.AddConstraint(
-            model_name='alert',
-            constraint=models.UniqueConstraint(condition=models.Q(('resolved_at', None)), fields=('dedup_key',), name='one_firing_alert_per_key'),
+            model_name="alert",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("resolved_at", None)), fields=("dedup_key",), name="one_firing_alert_per_key"
+            ),
         ),
     ]

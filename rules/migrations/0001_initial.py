@@ -7,48 +7,74 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('devices', '0001_initial'),
+        ("devices", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Rule',
+            name="Rule",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('description', models.TextField(blank=True)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('severity', models.CharField(choices=[('critical', 'Critical'), ('high', 'High'), ('medium', 'Medium'), ('low', 'Low'), ('info', 'Info')], default='high', max_length=8)),
-                ('condition', models.JSONField(help_text='{"type": "threshold", "metric", "operator", "threshold", "clear_threshold"}')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('device', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='devices.device')),
-                ('device_type', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='devices.devicetype')),
-                ('site', models.ForeignKey(blank=True, help_text='With everything below it.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='rules', to='devices.site')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=120, unique=True)),
+                ("description", models.TextField(blank=True)),
+                ("is_enabled", models.BooleanField(default=True)),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("critical", "Critical"), ("high", "High"), ("medium", "Medium"), ("low", "Low"), ("info", "Info")],
+                        default="high",
+                        max_length=8,
+                    ),
+                ),
+                ("condition", models.JSONField(help_text='{"type": "threshold", "metric", "operator", "threshold", "clear_threshold"}')),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "device",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name="rules", to="devices.device"
+                    ),
+                ),
+                (
+                    "device_type",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name="rules", to="devices.devicetype"
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="With everything below it.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rules",
+                        to="devices.site",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='RuleState',
+            name="RuleState",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('is_firing', models.BooleanField(default=False)),
-                ('since', models.DateTimeField(help_text='Source time of the reading that changed the state.')),
-                ('last_ts', models.DateTimeField(help_text='Source time of the newest reading evaluated.')),
-                ('last_value', models.FloatField()),
-                ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='devices.device')),
-                ('metric', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='devices.metric')),
-                ('rule', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='states', to='rules.rule')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("is_firing", models.BooleanField(default=False)),
+                ("since", models.DateTimeField(help_text="Source time of the reading that changed the state.")),
+                ("last_ts", models.DateTimeField(help_text="Source time of the newest reading evaluated.")),
+                ("last_value", models.FloatField()),
+                ("device", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="devices.device")),
+                ("metric", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="devices.metric")),
+                ("rule", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="states", to="rules.rule")),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('rule', 'device', 'metric'), name='rule_state_once_per_series')],
+                "constraints": [models.UniqueConstraint(fields=("rule", "device", "metric"), name="rule_state_once_per_series")],
             },
         ),
     ]

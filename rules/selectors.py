@@ -1,0 +1,100 @@
+"""Reads of rules: as plain values, as the set of watched series, and what the sweep has to catch up with."""
+
+import logging
+import uuid
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+
+from devices.models import Device, Metric, Site
+from rules.conditions.errors import ConditionInvalidError
+from rules.conditions.evaluation import BAD_QUALITY
+from rules.conditions.parsing import parse_condition
+from rules.models import Rule
+from rules.scopes import Scope, WatchedSeries, subtree_ids
+from rules.types import ActiveRule, EvaluatedReading, Series
+
+__all__ = ["WatchedSeries", "load_active_rules", "load_lagging_readings", "load_series", "load_watched_series"]
+
+logger = logging.getLogger(__name__)
+
+# Latest readings that some rule in scope has not evaluated yet. A site is expanded by `tree`.
+_LAGGING_SQL = """
+WITH RECURSIVE tree(root, id) AS (
+    SELECT id, id FROM devices_site
+    UNION
+    SELECT tree.root, s.id FROM devices_site s JOIN tree ON s.parent_id = tree.id
+)
+SELECT DISTINCT l.device_id, l.metric_id, l.ts, l.value, l.quality
+FROM unnest(%(rules)s::uuid[], %(keys)s::text[]) AS watched(rule_id, key)
+JOIN rules_rule r ON r.id = watched.rule_id
+JOIN devices_metric m ON m.key = watched.key
+JOIN telemetry_latestreading l ON l.metric_id = m.id
+JOIN devices_device d ON d.id = l.device_id
+LEFT JOIN rules_rulestate s ON s.rule_id = r.id AND s.device_id = l.device_id AND s.metric_id = l.metric_id
+WHERE l.value IS NOT NULL AND l.quality < %(bad)s AND l.received_at <= %(until)s
+  AND (s.id IS NULL OR s.last_ts < l.ts)
+  AND (r.device_id IS NULL OR r.device_id = d.id)
+  AND (r.device_type_id IS NULL OR r.device_type_id = d.device_type_id)
+  AND (r.site_id IS NULL OR EXISTS (SELECT 1 FROM tree WHERE tree.root = r.site_id AND tree.id = d.site_id))
+ORDER BY l.device_id, l.metric_id
+"""
+
+
+def load_active_rules() -> list[ActiveRule]:
+    """Return the enabled rules of the tenant, in two queries at most. One that cannot be read is logged and left out."""
+    return list(_iterate_active_rules())
+
+
+def _iterate_active_rules() -> Iterator[ActiveRule]:
+    rows = Rule.objects.filter(is_enabled=True).order_by("id")
+    fields = rows.values_list("id", "name", "version", "severity", "condition", "device_id", "device_type_id", "site_id")
+    parents: dict[uuid.UUID, uuid.UUID | None] | None = None
+    for id_, name, version, severity, raw, device_id, device_type_id, site_id in fields:
+        try:
+            condition = parse_condition(raw)
+        except ConditionInvalidError as exc:
+            logger.warning("rule %s cannot be evaluated: %s", id_, exc)
+            continue
+        site_ids = None
+        if site_id is not None:
+            if parents is None:
+                parents = dict(Site.objects.order_by().values_list("id", "parent_id"))
+            site_ids = subtree_ids(site_id, parents)
+        yield ActiveRule(id_, name, version, severity, condition, Scope(device_id, device_type_id, site_ids))
+
+
+def load_watched_series() -> WatchedSeries:
+    """Return which series of the tenant some enabled rule reads."""
+    return WatchedSeries((key, rule.scope) for rule in load_active_rules() for key in rule.condition.metric_keys)
+
+
+def load_series(pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], Series]:
+    """Return what is known about (device id, metric id) pairs, in two queries; what was deleted is left out."""
+    devices = Device.objects.filter(id__in={device_id for device_id, _ in pairs}).values_list("id", "name", "device_type_id", "site_id")
+    metrics = Metric.objects.filter(id__in={metric_id for _, metric_id in pairs}).values_list("id", "key", "name", "unit")
+    device_rows = {row[0]: row for row in devices}
+    metric_rows = {row[0]: row for row in metrics}
+    return {
+        (device_id, metric_id): Series(*device_rows[device_id], *metric_rows[metric_id])
+        for device_id, metric_id in pairs
+        if device_id in device_rows and metric_id in metric_rows
+    }
+
+
+def load_lagging_readings(*, received_until: datetime) -> list[EvaluatedReading]:
+    """Return the latest readings, received up to then, that some rule has not evaluated yet."""
+    watched = [(rule.id, key) for rule in load_active_rules() for key in rule.condition.metric_keys]
+    if not watched:
+        return []
+    parameters: dict[str, Any] = {
+        "rules": [rule_id for rule_id, _ in watched],
+        "keys": [key for _, key in watched],
+        "bad": BAD_QUALITY,
+        "until": received_until,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_LAGGING_SQL, parameters)
+        return [EvaluatedReading(*row) for row in cursor.fetchall()]
