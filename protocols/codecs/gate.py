@@ -59,7 +59,7 @@ def check_values(document: object) -> int:
                     _check_text(key)
                 below.extend(value.values())  # type: ignore[attr-defined]  # as above
             elif kind is list:
-                below.extend(value)  # type: ignore[call-overload]  # as above
+                below.extend(value)  # type: ignore[arg-type]  # as above
             elif kind is str:
                 _check_text(value)  # type: ignore[arg-type]  # as above
             elif kind is float or kind is int:

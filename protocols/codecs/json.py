@@ -1,7 +1,7 @@
 """Telemetry as JSON: flat, with a time stamp, as a list of both, with quality and unit.
 
-    {"temperature": 21.5}
-    {"ts": 1763600000000, "values": {"temperature": {"value": 21.5, "quality": "uncertain", "unit": "°C"}}}
+{"temperature": 21.5}
+{"ts": 1763600000000, "values": {"temperature": {"value": 21.5, "quality": "uncertain", "unit": "°C"}}}
 """
 
 import re
@@ -55,7 +55,8 @@ def read_timestamp(raw: object) -> datetime:
         except (ValueError, OverflowError):
             pass
     raise InvalidTimestampError(
-        f'The time stamp {str(raw)[:40]!r} is not valid; send milliseconds since 1970 or ISO 8601 with an offset, such as "2026-01-31T08:00:00Z".'
+        f"The time stamp {str(raw)[:40]!r} is not valid; send milliseconds since 1970 or ISO 8601 with an offset, "
+        'such as "2026-01-31T08:00:00Z".'
     )
 
 

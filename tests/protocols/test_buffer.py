@@ -41,7 +41,12 @@ def test_a_full_buffer_makes_the_reader_wait_until_a_batch_is_taken() -> None:
     buffer.put(message(0))
     buffer.put(message(1))
     added = threading.Event()
-    reader = threading.Thread(target=lambda: buffer.put(message(2)) and added.set(), daemon=True)
+
+    def read_on() -> None:
+        buffer.put(message(2))
+        added.set()
+
+    reader = threading.Thread(target=read_on, daemon=True)
     reader.start()
     assert not added.wait(0.05)
     assert numbers(buffer.take(timeout_seconds=5)) == [0, 1]

@@ -26,6 +26,14 @@ json_values = st.recursive(
 )
 
 
+def error_of(payload: bytes, *, max_bytes: int) -> MessageError | None:
+    try:
+        parse_json(payload, max_bytes=max_bytes)
+    except MessageError as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize(
     ("payload", "error"),
     [
@@ -75,19 +83,14 @@ def test_colons_inside_texts_are_no_duplicate_keys() -> None:
 @example(b'{"a":1')
 @example(b'"\\ud83d')
 def test_no_bytes_make_anything_but_a_typed_error(payload: bytes) -> None:
-    try:
-        parse_json(payload, max_bytes=200)
-    except MessageError as error:
-        assert error.code != MessageError.code
-        assert error.detail
+    error = error_of(payload, max_bytes=200)
+    assert error is None or (error.detail and error.code != MessageError.code)
 
 
 @given(st.text(alphabet='{}[]":,\\u0d8+-.eE9ntf \n', max_size=60))
 def test_no_text_that_looks_like_json_makes_anything_but_a_typed_error(text: str) -> None:
-    try:
-        parse_json(text.encode(), max_bytes=LIMIT)
-    except MessageError as error:
-        assert error.detail
+    error = error_of(text.encode(), max_bytes=LIMIT)
+    assert error is None or error.detail
 
 
 @given(json_values)

@@ -1,0 +1,72 @@
+"""`var/demo.json`: where the demo is and how to get in. Readable by its owner only; shape as in docs."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import NotRequired, TypedDict
+
+
+class DemoLogin(TypedDict):
+    """A person of the demo."""
+
+    email: str
+    password: str
+
+
+class DemoDeviceEntry(TypedDict):
+    """A device with its secrets. `topic` is where it publishes."""
+
+    id: str
+    key: str
+    name: str
+    type: str
+    protocol: str
+    username: str
+    password: str
+    token: str
+    topic: str
+    simulated: bool
+
+
+class DemoTenantEntry(TypedDict):
+    """A tenant with people by role, and devices; those that are not simulated come first."""
+
+    id: str
+    users: dict[str, DemoLogin]
+    devices: list[DemoDeviceEntry]
+
+
+class BrokerEntry(TypedDict):
+    """Where devices find the broker."""
+
+    host: str
+    port: int
+
+
+class DemoFile(TypedDict):
+    """The whole file."""
+
+    version: int
+    http: str
+    mqtt: BrokerEntry
+    tenants: dict[str, DemoTenantEntry]
+    platform_admin: NotRequired[DemoLogin]
+
+
+def read_demo_file(path: Path) -> DemoFile | None:
+    """Return what an earlier run wrote; None where there is nothing usable."""
+    try:
+        content: DemoFile = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) and "tenants" in content else None
+
+
+def write_demo_file(path: Path, content: DemoFile) -> None:
+    """Replace the file at once; mode 600."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".demo.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+    Path(temporary).replace(path)

@@ -1,0 +1,86 @@
+"""Recognises messages that a broker sends again although they were committed: see `DeliveryWindow`."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from protocols.models import DeliveryWindow
+from protocols.types import Delivery, RawMessage
+
+MAX_INFLIGHT = 1_000  # what the broker has in flight to us at most
+# Only the messages in flight can come again, so older entries mean something else: mosquitto counts packet ids up
+# from 1 to 65,535 and starts over, an id is used again 64,000 deliveries later at the earliest.
+WINDOW_DELIVERIES = 2 * MAX_INFLIGHT
+_recorded_until: dict[str, int] = {}  # by consumer; forgotten at restart, which costs one row
+
+
+def message_digest(message: RawMessage) -> int:
+    """Return 64 bits of BLAKE2b over topic and payload, as a signed integer."""
+    digest = hashlib.blake2b(message.source.encode() + b"\0" + message.payload, digest_size=8)
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def find_duplicates(messages: Mapping[int, RawMessage]) -> set[int]:
+    """Return the indexes of redelivered messages that are committed already, or come earlier in the same batch."""
+    duplicates: set[int] = set()
+    seen: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    committed: dict[str, set[tuple[int, int]]] = {}
+    for index, message in messages.items():
+        delivery = message.delivery
+        if delivery is None:
+            continue
+        key = (delivery.packet_id, message_digest(message))
+        if delivery.is_redelivery:
+            if delivery.consumer not in committed:
+                committed[delivery.consumer] = _load_window(delivery)
+            if key in committed[delivery.consumer] or key in seen[delivery.consumer]:
+                duplicates.add(index)
+        seen[delivery.consumer].add(key)
+    return duplicates
+
+
+def record_deliveries(messages: Iterable[RawMessage], *, delivery_until: Mapping[str, int]) -> None:
+    """Remember, in the transaction that stores them, messages that could not be told from their own repetition."""
+    entries: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for message in messages:
+        if message.delivery is not None:
+            entries[message.delivery.consumer].append((message.delivery.packet_id, message_digest(message)))
+    for consumer, until in delivery_until.items():
+        # A row without entries now and then keeps the count true across a restart when all messages carry time stamps.
+        if not entries[consumer] and until - _recorded_until.get(consumer, 0) < MAX_INFLIGHT:
+            continue
+        _recorded_until[consumer] = until
+        DeliveryWindow.objects.create(
+            consumer=consumer,
+            delivery_until=until,
+            packet_ids=[packet_id for packet_id, _ in entries[consumer]],
+            digests=[digest for _, digest in entries[consumer]],
+        )
+
+
+def prune_deliveries(*, consumer: str, count: int) -> int:
+    """Delete what can no longer come again; return how many rows went."""
+    deleted, _ = DeliveryWindow.objects.filter(consumer=consumer, delivery_until__lte=count - WINDOW_DELIVERIES).delete()
+    return deleted
+
+
+def last_delivery_count(*, consumer: str) -> int:
+    """Return where a starting consumer's count goes on."""
+    latest = DeliveryWindow.objects.filter(consumer=consumer).order_by("-delivery_until").values_list("delivery_until", flat=True).first()
+    return latest or 0
+
+
+def _load_window(delivery: Delivery) -> set[tuple[int, int]]:
+    rows = DeliveryWindow.objects.filter(consumer=delivery.consumer, delivery_until__gt=delivery.count - WINDOW_DELIVERIES).values_list(
+        "packet_ids", "digests"
+    )
+    return {pair for packet_ids, digests in rows for pair in zip(packet_ids, digests, strict=True)}
+
+
+def highest_counts(messages: Sequence[RawMessage]) -> dict[str, int]:
+    """Return each consumer's count at the end of the batch."""
+    counts: dict[str, int] = {}
+    for message in messages:
+        if message.delivery is not None:
+            counts[message.delivery.consumer] = max(counts.get(message.delivery.consumer, 0), message.delivery.count)
+    return counts

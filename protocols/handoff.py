@@ -1,0 +1,106 @@
+"""What happens to readings after their commit: live pages, the message rate, rules.
+
+Nothing here may undo or delay what is stored. Where Redis is away it is logged and left: pages read the truth from the
+API, and the rules' sweep catches up.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import redis.exceptions
+from django.db import DatabaseError, InterfaceError, connection
+from django_tenants.utils import schema_context
+from kombu.exceptions import OperationalError as BrokerError
+
+from devices.types import DeviceRef, MetricRef
+from protocols.resolution import resolve_watched_series
+from rules.tasks import evaluate_readings_task
+from telemetry.live import push_readings
+from telemetry.rate import count_messages
+from telemetry.types import NewReading
+
+logger = logging.getLogger(__name__)
+
+RULES_CHUNK_SIZE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """A committed reading with what the live frame says about it."""
+
+    device: DeviceRef
+    metric: MetricRef
+    reading: NewReading
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A committed batch of one tenant."""
+
+    schema: str
+    values: Sequence[StoredValue]
+    message_count: int
+    now: datetime
+
+
+def hand_on_now(batch: Committed) -> None:
+    """Push to live pages, count, and give watched series to the rules."""
+    count_messages(batch.schema, batch.message_count, batch.now)
+    if not batch.values:
+        return
+    push_readings(batch.schema, [(value.device, value.metric, value.reading) for value in batch.values])
+    try:
+        _hand_to_rules(batch)
+    except (BrokerError, redis.exceptions.RedisError, OSError, DatabaseError, InterfaceError) as exc:
+        logger.warning("rules of %s did not get %d readings: %s", batch.schema, len(batch.values), exc)
+
+
+def _hand_to_rules(batch: Committed) -> None:
+    with schema_context(batch.schema):
+        watched = resolve_watched_series(batch.schema)
+        rows: list[list[object]] = []
+        for value in batch.values:
+            device, reading = value.device, value.reading
+            if reading.value is not None and watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key):
+                rows.append([reading.device_id, reading.metric_id, reading.ts.isoformat(), reading.value, reading.quality])
+        for start in range(0, len(rows), RULES_CHUNK_SIZE):
+            evaluate_readings_task.apply_async((rows[start : start + RULES_CHUNK_SIZE],), retry=False)
+
+
+class HandOffThread:
+    """Hands on in a thread of its own, so that a slow Redis does not hold up storing and acknowledging."""
+
+    def __init__(self, *, capacity: int = 200) -> None:
+        self._batches: queue.Queue[Committed | None] = queue.Queue(capacity)
+        self._thread = threading.Thread(target=self._run, name="hand-off", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, batch: Committed) -> None:
+        """Queue a batch; when Redis has been slow for so long that the queue is full, leave it to the sweep."""
+        try:
+            self._batches.put_nowait(batch)
+        except queue.Full:
+            logger.warning("rules and pages of %s did not get %d readings: too slow", batch.schema, len(batch.values))
+
+    def stop(self, *, timeout_seconds: float) -> None:
+        """Finish what is queued, within the time given."""
+        try:
+            self._batches.put(None, timeout=timeout_seconds)
+        except queue.Full:
+            return
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            try:
+                hand_on_now(batch)
+            except Exception:  # the listener's loop: one bad batch must not end the thread
+                logger.exception("handing on a batch of %s failed", batch.schema)
+                connection.close()
+        connection.close()

@@ -1,0 +1,45 @@
+"""`manage.py listen mqtt`: take telemetry from the broker until SIGTERM or SIGINT."""
+
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from protocols.mqtt.address import parse_broker_url
+from protocols.mqtt.listener import MqttListener
+from protocols.mqtt.logins import LoginSync, PasswordFile
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    """Runs one listener."""
+
+    help = "Take telemetry from a protocol until told to stop."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("protocol", choices=["mqtt"])
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        try:
+            address = parse_broker_url(settings.MQTT_URL)
+        except ValueError as exc:
+            raise CommandError(str(exc)) from exc
+        ready_file = os.environ.get("IIOT_READY_FILE")
+        listener = MqttListener(address, ready_file=Path(ready_file) if ready_file else None, on_start=start_login_sync)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: listener.request_stop())
+        listener.run()
+
+
+def start_login_sync() -> None:
+    """Follow device credentials where the broker is ours."""
+    folder = Path(settings.IIOT_DATA_DIR) / "mosquitto"
+    if not folder.is_dir():
+        logger.info("the broker is not ours; its users are managed there")
+        return
+    LoginSync(PasswordFile(folder / "passwords", Path(settings.IIOT_DATA_DIR) / "run" / "mosquitto.pid")).start()

@@ -1,0 +1,200 @@
+"""Takes telemetry from an MQTT 3.1.1 broker; a PUBACK goes out only after the commit.
+
+Three threads: paho's reads the socket into the buffer, the main thread stores and acknowledges, a third hands on what
+is stored. The session is persistent: what is not acknowledged comes again, marked DUP (MQTT 3.1.1 §4.4).
+"""
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from protocols.buffer import BatchBuffer
+from protocols.deliveries import last_delivery_count, prune_deliveries
+from protocols.handoff import HandOffThread
+from protocols.mqtt.address import BrokerAddress
+from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
+from protocols.services import Heartbeat, record_heartbeat
+from protocols.types import Delivery, RawMessage
+from protocols.writer import BatchWriter
+
+logger = logging.getLogger(__name__)
+
+CLIENT_ID = "iiot-listener-1"
+HEARTBEAT_SECONDS = 3.0
+KEEPALIVE_SECONDS = 30
+MAX_RECONNECT_SECONDS = 30
+START_RETRY_SECONDS = 2.0
+
+
+class MqttListener:
+    """One listener process: `run` returns after `request_stop`, with everything taken in stored and acknowledged."""
+
+    def __init__(self, address: BrokerAddress, *, ready_file: Path | None = None, on_start: Callable[[], None] | None = None) -> None:
+        self._address = address
+        self._ready_file = ready_file
+        self._on_start = on_start
+        self._buffer = BatchBuffer()
+        self._hand_off = HandOffThread()
+        self._writer = BatchWriter(
+            buffer=self._buffer, acknowledge=self._acknowledge, hand_on=self._hand_off.put, on_turn=self._beat_when_due
+        )
+        self._client = self._make_client()
+        self._state = "connecting"
+        self._started_at = timezone.now()
+        self._delivery_count = 0
+        self._count_at_connect = 0
+        self._beat_at = 0.0
+        self._is_stopping = False
+
+    def request_stop(self) -> None:
+        """Stop reading, store and acknowledge what was read, then end. Only sets flags: signal handlers call it."""
+        self._is_stopping = True
+        self._writer.request_stop()
+
+    def run(self) -> None:
+        """Listen until told to stop."""
+        self._wait_for_database()
+        if self._is_stopping:
+            return
+        if self._on_start is not None:
+            self._on_start()
+        self._hand_off.start()
+        self._client.connect_async(self._address.host, self._address.port, KEEPALIVE_SECONDS)
+        self._client.loop_start()
+        try:
+            self._writer.run()
+        finally:
+            self._state = "stopped"
+            self._client.disconnect()  # queued behind the last PUBACKs
+            self._client.loop_stop()
+            self._hand_off.stop(timeout_seconds=5)
+            self._beat()
+            connection.close()
+
+    # --- Database side, main thread
+
+    def _wait_for_database(self) -> None:
+        """Continue the delivery count of the former process, as soon as the database answers."""
+        while not self._is_stopping:
+            try:
+                self._delivery_count = last_delivery_count(consumer=CLIENT_ID)
+            except (DatabaseError, InterfaceError) as exc:
+                logger.warning("waiting for the database: %s", exc)
+                connection.close()
+                time.sleep(START_RETRY_SECONDS)
+            else:
+                return
+
+    def _acknowledge(self, batch: Sequence[RawMessage]) -> None:
+        for message in batch:
+            delivery = message.delivery
+            # What an earlier connection brought comes again on this one and is acknowledged then.
+            if delivery is not None and delivery.count > self._count_at_connect:
+                self._client.ack(delivery.packet_id, 1)
+
+    def _beat_when_due(self) -> None:
+        if time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
+            self._beat()
+
+    def _beat(self) -> None:
+        heartbeat = Heartbeat(
+            name="mqtt",
+            host=platform.node(),
+            pid=os.getpid(),
+            state=self._state,
+            started_at=self._started_at,
+            messages=self._writer.message_count,
+            rejected=self._writer.rejected_count,
+            last_error=self._writer.last_error,
+        )
+        try:
+            record_heartbeat(heartbeat=heartbeat, now=timezone.now())
+            prune_deliveries(consumer=CLIENT_ID, count=self._delivery_count)
+        except (DatabaseError, InterfaceError) as exc:
+            logger.warning("no heartbeat: %s", exc)
+            connection.close()
+
+    # --- Broker side, paho's thread
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, CLIENT_ID, clean_session=False, protocol=MQTTProtocolVersion.MQTTv311, manual_ack=True
+        )
+        client.username_pw_set(self._address.username, self._address.password)
+        if self._address.uses_tls:
+            client.tls_set()
+        client.reconnect_delay_set(1, MAX_RECONNECT_SECONDS)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_message = self._on_message
+        return client
+
+    def _on_connect(
+        self, client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._report_error(f"the broker refused the connection: {reason}")
+            return
+        self._count_at_connect = self._delivery_count
+        client.subscribe(TELEMETRY_SUBSCRIPTION, qos=1)
+
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Properties | None) -> None:
+        if any(reason.is_failure for reason in reasons):
+            self._report_error(f"the broker refused the subscription to {TELEMETRY_SUBSCRIPTION}: {reasons[0]}")
+            return
+        self._state = "connected"
+        logger.info("listening on %s at %s:%d", TELEMETRY_SUBSCRIPTION, self._address.host, self._address.port)
+        if self._ready_file is not None:
+            self._ready_file.touch()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, _flags: paho.DisconnectFlags, reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        if not self._is_stopping:
+            self._state = "connecting"
+            self._report_error(f"disconnected from the broker: {reason}")
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        self._report_error(f"no connection to the broker at {self._address.host}:{self._address.port}")
+
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        """Queue a message; waits while the buffer is full, which stops reading from the socket."""
+        address = parse_topic(message.topic)
+        if address is None:
+            client.ack(message.mid, message.qos)
+            return
+        delivery = None
+        if message.qos > 0:
+            self._delivery_count += 1
+            delivery = Delivery(CLIENT_ID, self._delivery_count, message.mid, message.dup)
+        tenant, device, _ = address
+        self._buffer.put(
+            RawMessage(
+                tenant=tenant,
+                device=device,
+                payload=bytes(message.payload),
+                received_at=datetime.now(UTC),
+                protocol="mqtt",
+                source=message.topic,
+                delivery=delivery,
+            )
+        )
+
+    def _report_error(self, error: str) -> None:
+        self._writer.last_error = error
+        logger.warning("%s", error)

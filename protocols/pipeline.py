@@ -1,0 +1,228 @@
+"""The one way from raw messages to stored readings, for every protocol.
+
+decode (pure) → resolve device and metrics → judge → store, all in one transaction per tenant → COMMIT → hand on.
+Whoever called acknowledges to the device after `process_messages` has returned.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+from django.conf import settings
+from django.db import DataError, IntegrityError, transaction
+from django_tenants.utils import tenant_context
+
+from devices.services import record_activity, register_metrics
+from devices.types import DeviceRef, MetricRef, NewMetric
+from iiot_site.lib.errors import IIoTError
+from protocols.codecs.json import decode_telemetry
+from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
+from protocols.errors import MessageError
+from protocols.handoff import Committed, StoredValue, hand_on_now
+from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples, is_metric_key
+from protocols.receipt_times import claim_receipt_time
+from protocols.resolution import forget_metrics, resolve_devices, resolve_metrics
+from protocols.types import BatchOutcome, RawMessage, Refusal, Sample
+from telemetry.services import record_rejections, store_readings
+from telemetry.types import NewRejection
+from tenants.models import Tenant
+from tenants.selectors import get_tenant_by_slug
+
+logger = logging.getLogger(__name__)
+
+# What data can cause. Anything else (database away, deadlock, missing table) is the batch's failure, to be retried whole.
+_DATA_ERRORS = (
+    IIoTError,
+    DataError,
+    IntegrityError,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A message of the batch after decoding: samples, or the error that took their place."""
+
+    index: int
+    message: RawMessage
+    samples: Sequence[Sample]
+    error: MessageError | None
+
+    @property
+    def can_be_redelivered_unnoticed(self) -> bool:
+        """Whether its readings carry no time of their own that would identify them."""
+        return self.message.delivery is not None and (self.error is not None or any(s.ts is None for s in self.samples))
+
+
+def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: Callable[[Committed], None] = hand_on_now) -> BatchOutcome:
+    """Store a batch from any number of tenants and hand it on once it is committed.
+
+    Raises:
+        django.db.Error: a tenant's batch failed for no fault of its data; nothing may be acknowledged, the same batch
+            is to be tried again, its deliveries marked as redelivered.
+    """
+    groups: dict[str, list[_Item]] = defaultdict(list)
+    for index, message in enumerate(messages):
+        groups[message.tenant].append(_decode(index, message))
+    until = highest_counts(messages)
+    outcomes = [_process_tenant(slug, items, until, now, hand_on) for slug, items in groups.items()]
+    return _combine(outcomes)
+
+
+def _decode(index: int, message: RawMessage) -> _Item:
+    try:
+        samples = decode_telemetry(message.payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+    except MessageError as error:
+        return _Item(index, message, (), error)
+    return _Item(index, message, samples, None)
+
+
+def _process_tenant(
+    slug: str, items: Sequence[_Item], until: Mapping[str, int], now: datetime, hand_on: Callable[[Committed], None]
+) -> BatchOutcome:
+    tenant = get_tenant_by_slug(slug)
+    if tenant is None or tenant.status != Tenant.Status.ACTIVE:
+        logger.warning("refused %d messages for the unknown or inactive tenant %.40r", len(items), slug)
+        detail = "There is no active tenant of this name."
+        return BatchOutcome(0, 0, [Refusal(item.index, "unknown_tenant", detail) for item in items])
+    with tenant_context(tenant):
+        return _combine(_store_or_split(tenant.schema_name, items, until, now, hand_on))
+
+
+def _store_or_split(
+    schema: str, items: Sequence[_Item], until: Mapping[str, int], now: datetime, hand_on: Callable[[Committed], None]
+) -> list[BatchOutcome]:
+    """Store a tenant's batch; where some message makes it fail, halve until that one stands alone and refuse it."""
+    try:
+        with transaction.atomic():
+            outcome, committed = _store(schema, items, until, now)
+    except _DATA_ERRORS as exc:
+        if len(items) == 1:
+            return [_refuse_culprit(items[0], exc)]
+        middle = len(items) // 2
+        first = _store_or_split(schema, items[:middle], until, now, hand_on)
+        return first + _store_or_split(schema, items[middle:], until, now, hand_on)
+    hand_on(committed)
+    return [outcome]
+
+
+def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: datetime) -> tuple[BatchOutcome, Committed]:
+    """Write everything of one tenant, inside the caller's transaction."""
+    unmarked = {item.index: item.message for item in items if item.can_be_redelivered_unnoticed}
+    repeated = find_duplicates(unmarked)
+    fresh = [item for item in items if item.index not in repeated]
+    devices = resolve_devices(schema, {item.message.device for item in fresh})
+    metrics = _resolve_metrics(schema, fresh, devices)
+    values: list[StoredValue] = []
+    refusals: list[Refusal] = []
+    seen: dict[int, datetime] = {}
+    for item in fresh:
+        device = devices.get(item.message.device)
+        refusal = _refuse_whole(item, device)
+        if refusal is not None or device is None:
+            refusals += [refusal] if refusal else []
+            continue
+        seen[device.id] = max(item.message.received_at, seen.get(device.id, item.message.received_at))
+        readings, refused = interpret_samples(
+            item.samples, device=device, metrics=metrics, receipt=_receipt(schema, item, device, now), policy=_time_policy()
+        )
+        values += [StoredValue(device, metric, reading) for reading, metric in readings]
+        refusals += refused
+    outcome = store_readings(readings=[value.reading for value in values], now=now)
+    record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
+    record_activity(seen=seen)
+    record_deliveries(unmarked.values(), delivery_until=until)
+    duplicates = outcome.duplicates + sum(max(1, len(item.samples)) for item in items if item.index in repeated)
+    return BatchOutcome(outcome.stored, duplicates, refusals), Committed(schema, tuple(values), len(items), now)
+
+
+def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, DeviceRef]) -> dict[tuple[int, str], MetricRef]:
+    """Return the metrics of all devices in the batch, those among them that had to be registered too."""
+    metrics = resolve_metrics(schema, {device.device_type_id for device in devices.values()})
+    missing: dict[tuple[int, str], NewMetric] = {}
+    for item in items:
+        device = devices.get(item.message.device)
+        if device is None or not device.is_enabled or not device.registers_unknown_metrics:
+            continue
+        for sample in item.samples:
+            key = (device.device_type_id, sample.metric)
+            if key not in metrics and key not in missing and sample.value is not None and is_metric_key(sample.metric):
+                missing[key] = NewMetric(device.device_type_id, sample.metric, data_type_of(sample.value))
+    if missing:
+        metrics |= register_metrics(metrics=list(missing.values()))
+        type_ids = {type_id for type_id, _ in missing}
+        transaction.on_commit(lambda: forget_metrics(schema, type_ids))
+    return metrics
+
+
+def _refuse_whole(item: _Item, device: DeviceRef | None) -> Refusal | None:
+    if device is None:
+        return Refusal(item.index, "unknown_device", f"There is no device {item.message.device[:64]!r}; check the name, or create it.")
+    if not device.is_enabled:
+        return Refusal(item.index, "device_disabled", "The device is switched off in the platform; enable it there.")
+    if item.error is not None:
+        return Refusal(item.index, item.error.code, item.error.detail)
+    return None
+
+
+def _receipt(schema: str, item: _Item, device: DeviceRef, now: datetime) -> Receipt:
+    received_at = item.message.received_at
+    stamp = received_at
+    if any(sample.ts is None for sample in item.samples):
+        ticks = count_ticks(item.samples)
+        stamp = claim_receipt_time(schema=schema, device_id=device.id, received_at=received_at, ticks=ticks)
+    return Receipt(item.index, received_at, stamp, now)
+
+
+def _time_policy() -> TimePolicy:
+    return TimePolicy(timedelta(days=settings.IIOT_MAX_READING_AGE_DAYS), timedelta(seconds=settings.IIOT_MAX_READING_FUTURE_SECONDS))
+
+
+def _rejections(refusals: Sequence[Refusal], messages: Mapping[int, RawMessage], devices: Mapping[str, DeviceRef]) -> list[NewRejection]:
+    """Make one row for each message and reason, however many of its values share it."""
+    grouped: dict[tuple[int, str], list[Refusal]] = defaultdict(list)
+    for refusal in refusals:
+        grouped[refusal.index, refusal.reason].append(refusal)
+    rejections = []
+    for (index, reason), group in grouped.items():
+        message = messages[index]
+        device = devices.get(message.device)
+        more = f" (and {len(group) - 1} more values)" if len(group) > 1 else ""
+        rejections.append(_rejection(message, device.id if device else None, reason, group[0].detail + more))
+    return rejections
+
+
+def _rejection(message: RawMessage, device_id: int | None, reason: str, detail: str) -> NewRejection:
+    return NewRejection(
+        received_at=message.received_at,
+        protocol=message.protocol,
+        source=message.source,
+        device_id=device_id,
+        reason=reason,
+        detail=detail,
+        payload=message.payload,
+    )
+
+
+def _refuse_culprit(item: _Item, cause: BaseException) -> BatchOutcome:
+    """Give up on the one message that cannot be stored, and keep it for people to look into."""
+    logger.error("refused a message of %s that cannot be stored", item.message.source, exc_info=cause)
+    detail = "The platform could not store this message; its operator finds the cause in the log."
+    record_rejections(rejections=[_rejection(item.message, None, "internal_error", f"{detail} ({type(cause).__name__})")])
+    return BatchOutcome(0, 0, [Refusal(item.index, "internal_error", detail)])
+
+
+def _combine(outcomes: Sequence[BatchOutcome]) -> BatchOutcome:
+    return BatchOutcome(
+        stored=sum(outcome.stored for outcome in outcomes),
+        duplicates=sum(outcome.duplicates for outcome in outcomes),
+        refusals=sorted((r for outcome in outcomes for r in outcome.refusals), key=lambda r: r.index),
+    )

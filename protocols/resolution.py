@@ -1,0 +1,75 @@
+"""Short-lived caches of what the pipeline looks up for every message: devices, metrics, series that rules watch.
+
+A change made elsewhere is seen within `TTL_SECONDS`. Unknown devices are not remembered, so a new one counts at once.
+"""
+
+from collections.abc import Collection
+from threading import Lock
+
+from cachetools import TTLCache
+
+from devices.selectors import load_device_refs, load_metric_refs
+from devices.types import DeviceRef, MetricRef
+from rules.selectors import WatchedSeries, load_watched_series
+
+TTL_SECONDS = 5
+WATCHED_TTL_SECONDS = 2
+
+_lock = Lock()
+_devices: TTLCache[tuple[str, str], DeviceRef] = TTLCache(maxsize=50_000, ttl=TTL_SECONDS)
+_metrics: TTLCache[tuple[str, int], dict[str, MetricRef]] = TTLCache(maxsize=10_000, ttl=TTL_SECONDS)
+_watched: TTLCache[str, WatchedSeries] = TTLCache(maxsize=1_000, ttl=WATCHED_TTL_SECONDS)
+
+
+def resolve_devices(schema: str, keys: Collection[str]) -> dict[str, DeviceRef]:
+    """Return the devices of the current tenant that exist, by key."""
+    with _lock:
+        known = {key: ref for key in keys if (ref := _devices.get((schema, key))) is not None}
+    missing = [key for key in keys if key not in known]
+    if missing:
+        loaded = load_device_refs(missing)
+        with _lock:
+            _devices.update({(schema, key): ref for key, ref in loaded.items()})
+        known |= loaded
+    return known
+
+
+def resolve_metrics(schema: str, device_type_ids: Collection[int]) -> dict[tuple[int, str], MetricRef]:
+    """Return the metrics of device types of the current tenant, by type and key."""
+    with _lock:
+        known = {type_id: refs for type_id in device_type_ids if (refs := _metrics.get((schema, type_id))) is not None}
+    missing = [type_id for type_id in device_type_ids if type_id not in known]
+    if missing:
+        loaded: dict[int, dict[str, MetricRef]] = {type_id: {} for type_id in missing}
+        for (type_id, key), ref in load_metric_refs(missing).items():
+            loaded[type_id][key] = ref
+        with _lock:
+            _metrics.update({(schema, type_id): refs for type_id, refs in loaded.items()})
+        known |= loaded
+    return {(type_id, key): ref for type_id, refs in known.items() for key, ref in refs.items()}
+
+
+def forget_metrics(schema: str, device_type_ids: Collection[int]) -> None:
+    """Look these types up again next time; called after metrics were registered."""
+    with _lock:
+        for type_id in device_type_ids:
+            _metrics.pop((schema, type_id), None)
+
+
+def resolve_watched_series(schema: str) -> WatchedSeries:
+    """Return which series of the current tenant some rule reads."""
+    with _lock:
+        watched = _watched.get(schema)
+    if watched is None:
+        watched = load_watched_series()
+        with _lock:
+            _watched[schema] = watched
+    return watched
+
+
+def clear_caches() -> None:
+    """Forget everything; tests call it when they replace the database."""
+    with _lock:
+        _devices.clear()
+        _metrics.clear()
+        _watched.clear()
