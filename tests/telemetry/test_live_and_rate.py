@@ -1,0 +1,69 @@
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from devices.types import DeviceRef, MetricRef
+from telemetry import live, rate
+from tests.telemetry.builders import NOW, new_reading
+
+METRIC = MetricRef(1, "temperature", "°C", "number", None, None)
+
+
+def device_ref(n: int) -> DeviceRef:
+    return DeviceRef(n, uuid.UUID(int=n), f"d{n}", f"D{n}", 1, None, True, True)
+
+
+@pytest.fixture
+def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[tuple[str, Any]]]]:
+    calls: list[tuple[str, list[tuple[str, Any]]]] = []
+    monkeypatch.setattr(live, "push_frames", lambda schema, frames: calls.append((schema, list(frames))))
+    return calls
+
+
+def test_a_batch_makes_one_frame_per_device(pushed: list[tuple[str, list[tuple[str, Any]]]]) -> None:
+    values = [
+        (device_ref(1), METRIC, new_reading(0, 1.5)),
+        (device_ref(2), METRIC, new_reading(0, "on")),
+        (device_ref(1), METRIC, new_reading(1, 2.5, quality=1)),
+    ]
+    live.push_readings("t_acme", values)
+    [(schema, frames)] = pushed
+    assert schema == "t_acme"
+    assert [topic for topic, _ in frames] == [f"device:{uuid.UUID(int=1)}", f"device:{uuid.UUID(int=2)}"]
+    assert frames[0][1] == {
+        "type": "telemetry_update",
+        "device": str(uuid.UUID(int=1)),
+        "values": [
+            {"metric": "temperature", "value": 1.5, "unit": "°C", "quality": "good", "time": "2026-11-20T12:00:00Z"},
+            {"metric": "temperature", "value": 2.5, "unit": "°C", "quality": "uncertain", "time": "2026-11-20T12:00:01Z"},
+        ],
+    }
+
+
+def test_a_flood_keeps_the_newest_values_of_a_frame(pushed: list[tuple[str, list[tuple[str, Any]]]]) -> None:
+    live.push_readings("t_acme", [(device_ref(1), METRIC, new_reading(n, float(n))) for n in range(1000)])
+    values = pushed[0][1][0][1]["values"]
+    assert [v["value"] for v in values] == [float(n) for n in range(700, 1000)]
+
+
+def test_the_rate_is_the_mean_of_the_last_ten_whole_seconds() -> None:
+    schema = f"t_{uuid.uuid4().hex}"
+    for second in range(12):
+        rate.count_messages(schema, 30, NOW + timedelta(seconds=second))
+    assert rate.messages_per_second(schema, NOW + timedelta(seconds=11, milliseconds=500)) == 30.0
+    assert rate.messages_per_second(schema, NOW + timedelta(seconds=16)) == 18.0
+    assert rate.messages_per_second("t_other", NOW) == 0.0
+
+
+@override_settings(REDIS_URL="redis://127.0.0.1:1")
+def test_without_redis_nothing_fails(caplog: pytest.LogCaptureFixture) -> None:
+    rate._redis.cache_clear()
+    try:
+        rate.count_messages("t_acme", 1, NOW)
+        assert rate.messages_per_second("t_acme", NOW) is None
+    finally:
+        rate._redis.cache_clear()
+    assert len(caplog.records) == 2
