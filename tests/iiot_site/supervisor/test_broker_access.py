@@ -12,6 +12,7 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from iiot_site.lib.broker_password import hash_broker_password
 from iiot_site.supervisor.amqtt import AmqttServer
@@ -58,9 +59,9 @@ class Client:
         self.result: int | None = None
         self.is_gone = False
         self._subscribed = False
-        self.paho = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, reconnect_on_failure=False)
+        self.paho = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, reconnect_on_failure=False)
         self.paho.username_pw_set(username, password)
-        self.paho.on_message = lambda _c, _u, message: self.received.put((message.topic, message.payload))
+        self.paho.on_message = lambda _c, _u, message: self.received.put((message.topic, bytes(message.payload)))
         self.paho.on_connect = lambda _c, _u, _f, code, _p: setattr(self, "result", code.value)
         self.paho.on_disconnect = lambda *_: setattr(self, "is_gone", True)
         self.paho.on_subscribe = lambda *_: setattr(self, "_subscribed", True)

@@ -61,7 +61,7 @@ def remembered(folder: Path) -> tuple[list[str], list[str]]:
     with psycopg.connect(addresses(folder)["DATABASE_URL"]) as connection:
         rows = [str(row[0]) for row in connection.execute("SELECT word FROM words")]
     with redis.Redis.from_url(addresses(folder)["REDIS_URL"], decode_responses=True) as client:
-        return rows, list(client.lrange("words", 0, -1))  # type: ignore[arg-type]  # redis types sync and async alike
+        return rows, list(client.lrange("words", 0, -1))
 
 
 def wait_until_gone(folder: Path, *, seconds: float) -> list[int]:
