@@ -1,5 +1,6 @@
 """Pushes incidents to the pages and clients that listen to the topic `incidents`."""
 
+import uuid
 from datetime import datetime
 from typing import Any
 
@@ -10,23 +11,20 @@ TOPIC = "incidents"
 
 
 def describe_incident(incident: Incident) -> dict[str, Any]:
-    """Return the short incident of a frame: the API's names, without what a list does not show."""
+    """Return the incident as a frame carries it: the API's names and shapes, without what a list does not show."""
+    device, site, assignee = incident.device, incident.site, incident.assignee
     return {
         "id": str(incident.id),
         "number": incident.number,
         "title": incident.title,
         "state": incident.state,
         "severity": incident.severity,
-        "site": _text(incident.site_id),
-        "site_name": incident.site.name if incident.site else None,
-        "device": str(incident.device.uuid) if incident.device else None,
-        "device_name": incident.device.name if incident.device else None,
-        "assignee": _text(incident.assignee_id),
-        "assignee_name": str(incident.assignee) if incident.assignee else None,
+        "site": _named(site.id, site) if site else None,
+        "device": _named(device.uuid, device) if device else None,
+        "assignee": _named(assignee.pk, assignee) if assignee else None,
         "opened_at": _time(incident.opened_at),
         "acknowledged_at": _time(incident.acknowledged_at),
-        "acknowledged_by": _text(incident.acknowledged_by_id),
-        "acknowledged_by_name": incident.acknowledged_by_name or None,
+        "acknowledged_by": _named(incident.acknowledged_by_id, incident.acknowledged_by_name) if incident.acknowledged_at else None,
         "resolved_at": _time(incident.resolved_at),
     }
 
@@ -36,8 +34,8 @@ def push_incident(schema: str, incident: Incident) -> None:
     push_frames(schema, [(TOPIC, {"type": "incident", "incident": describe_incident(incident)})])
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _named(id_: uuid.UUID | None, name: object) -> dict[str, str | None]:
+    return {"id": str(id_) if id_ else None, "name": str(name)}
 
 
 def _time(moment: datetime | None) -> str | None:

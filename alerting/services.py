@@ -224,18 +224,18 @@ def add_note(*, incident_id: uuid.UUID, text: str, actor: User | None, now: date
 
 
 @transaction.atomic
-def assign_incident(*, incident_id: uuid.UUID, assignee: User | None, actor: User | None, now: datetime, actor_name: str = "") -> Incident:
+def assign_incident(
+    *, incident_id: uuid.UUID, assignee_id: uuid.UUID | None, actor: User | None, now: datetime, actor_name: str = ""
+) -> Incident:
     """Give the incident to a member of the tenant, or to nobody.
 
     Raises:
         IncidentNotFoundError: no such incident.
-        AssigneeInvalidError: the person is no active member of this tenant.
+        AssigneeInvalidError: unknown, or no active member of this tenant: both look the same.
     """
-    if assignee is not None and not _is_member(assignee):
-        detail = "Choose an active member of this tenant."
-        raise AssigneeInvalidError(detail, errors={"assignee": [detail]})
+    assignee = _get_member(assignee_id) if assignee_id is not None else None
     incident = _lock_incident(incident_id)
-    if incident.assignee_id == (assignee.pk if assignee else None):
+    if incident.assignee_id == assignee_id:
         return incident
     incident.assignee = assignee
     incident.save(update_fields=["assignee"])
@@ -336,8 +336,13 @@ def _next_number() -> int:
         return int(cursor.fetchone()[0])
 
 
-def _is_member(user: User) -> bool:
-    return Membership.objects.filter(user_id=user.pk, user__is_active=True, is_active=True, tenant__schema_name=current_schema()).exists()
+def _get_member(user_id: uuid.UUID) -> User:
+    active = Membership.objects.filter(user_id=user_id, user__is_active=True, is_active=True, tenant__schema_name=current_schema())
+    membership = active.select_related("user").first()
+    if membership is None:
+        detail = "Choose an active member of this tenant."
+        raise AssigneeInvalidError(detail, errors={"assignee": [detail]})
+    return membership.user
 
 
 def _name(actor: User | None, actor_name: str) -> str:

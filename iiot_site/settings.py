@@ -209,7 +209,10 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "SeverityEnum": "alerting.models.Severity",
         "IncidentStateEnum": "alerting.models.Incident.State",
+        "IncidentEventKindEnum": "alerting.models.IncidentEvent.Kind",
         "ProtocolEnum": "devices.models.Protocol",
+        "SiteKindEnum": "devices.models.Site.Kind",
+        "CredentialKindEnum": "devices.models.DeviceCredential.Kind",
         "TenantStatusEnum": "tenants.models.Tenant.Status",
     },
 }

@@ -9,5 +9,6 @@ class ConditionInvalidError(IIoTError):
     code = "condition_invalid"
 
     def __init__(self, field: str, detail: str) -> None:
-        super().__init__(detail, errors={"condition": {field or "non_field_errors": [detail]}})
         self.field = field
+        self.by_field = {field or "non_field_errors": [detail]}
+        super().__init__(detail, errors={"condition": self.by_field})
