@@ -4,7 +4,10 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    # the web shell and the apps add: "" (home), "devices", "incidents"
+    path("", include("iiot_site.web.urls_tenant")),
+    path("", include("alerting.urls")),
     path("api/v1/", include("iiot_site.urls_api")),
     path("admin/", admin.site.urls),
 ]
+handler404 = "iiot_site.error_views.show_not_found"
+handler500 = "iiot_site.error_views.show_server_error"

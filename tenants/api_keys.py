@@ -10,7 +10,7 @@ from django.db.models import Q
 from tenants.errors import TokenInvalidError
 from tenants.models import ApiKey, Tenant
 
-TOKEN_START = "iiot_key_"
+API_KEY_START = "iiot_key_"
 _LAST_USED_PRECISION = timedelta(minutes=1)
 
 
@@ -26,12 +26,12 @@ def hash_secret(secret: str) -> str:
 
 def format_token(prefix: str, secret: str) -> str:
     """Return what the client sends after `Bearer`."""
-    return f"{TOKEN_START}{prefix}.{secret}"
+    return f"{API_KEY_START}{prefix}.{secret}"
 
 
 def read_api_key(raw: str, *, now: datetime) -> ApiKey:
     """Return the key that the token proves, with its tenant. Raises TokenInvalidError."""
-    prefix, _, secret = raw.removeprefix(TOKEN_START).partition(".")
+    prefix, _, secret = raw.removeprefix(API_KEY_START).partition(".")
     key = ApiKey.objects.select_related("tenant").filter(prefix=prefix).first() if prefix.isalnum() else None
     stored = key.secret_hash if key else hash_secret("")
     is_match = hmac.compare_digest(hash_secret(secret), stored)

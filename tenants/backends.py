@@ -24,10 +24,9 @@ def _membership_here(user: User) -> Membership | None:
     tenant = current_tenant()
     if tenant is None:
         return None
-    known: dict[Any, Membership | None] = user.__dict__.setdefault("known_memberships", {})
-    if tenant.pk not in known:
-        known[tenant.pk] = load_membership(user_id=user.pk, tenant=tenant)
-    return known[tenant.pk]
+    if tenant.pk not in user.known_memberships:
+        user.known_memberships[tenant.pk] = load_membership(user_id=user.pk, tenant=tenant)
+    return user.known_memberships[tenant.pk]
 
 
 class TenantPermissionBackend(BaseBackend):

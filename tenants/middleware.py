@@ -9,15 +9,15 @@ active keeps the request outside of every tenant, and to outsiders looks exactly
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import get_script_prefix, is_valid_path, set_script_prefix
 
+from tenants.connection import connection
 from tenants.principals import Principal
 from tenants.selectors import get_active_tenant, get_slug_by_host, load_membership
 
@@ -81,7 +81,7 @@ class TenantMiddleware:
         if len(named) > 1:
             raise Http404
         if by_path is not None or (by_host is not None and self._is_tenant_page(request)):
-            request.urlconf = TENANT_URLCONF  # type: ignore[attr-defined]  # Django reads it when it resolves the URL
+            request.urlconf = TENANT_URLCONF
         return named.pop() if named else None
 
     def _strip_prefix(self, request: HttpRequest) -> str | None:
@@ -99,7 +99,7 @@ class TenantMiddleware:
     @staticmethod
     def _is_tenant_page(request: HttpRequest) -> bool:
         """On a tenant's own host, login and health stay where they are and all else is the tenant's."""
-        return is_valid_path(request.path_info, TENANT_URLCONF) or not is_valid_path(request.path_info, settings.ROOT_URLCONF)
+        return bool(is_valid_path(request.path_info, TENANT_URLCONF) or not is_valid_path(request.path_info, settings.ROOT_URLCONF))
 
 
 class MembershipMiddleware:
@@ -127,11 +127,11 @@ class MembershipMiddleware:
 
 def set_session_principal(request: HttpRequest) -> "Membership | None":
     """Set membership and principal of a logged-in person in the request's tenant; return the membership."""
-    user, tenant = request.user, request.tenant  # type: ignore[attr-defined]
+    user: Any = request.user
+    tenant: Tenant | None = request.tenant  # type: ignore[attr-defined]  # see enter_tenant
     membership = None
-    if tenant is not None and user.is_authenticated:
-        membership = load_membership(user_id=user.pk, tenant=tenant)
-        user.__dict__.setdefault("known_memberships", {})[tenant.pk] = membership
+    if tenant is not None:
+        membership = user.known_memberships[tenant.pk] = load_membership(user_id=user.pk, tenant=tenant)
     request.membership = membership  # type: ignore[attr-defined]
     request.principal = Principal(  # type: ignore[attr-defined]
         kind="user", permissions=membership.permissions if membership else frozenset(), user=user

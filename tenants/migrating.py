@@ -5,13 +5,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django_tenants.utils import schema_context
 from psycopg import sql
 
+from tenants.connection import connection
 from tenants.selectors import PUBLIC_SCHEMA
 from tenants.types import MigrationProgress, ReportProgress
 
@@ -90,6 +90,6 @@ def migrate_schema(schema: str, report: ReportProgress) -> int:
             if action in {"apply_start", "apply_success"}:
                 report(MigrationProgress(step=f"{migration.app_label}.{migration.name}", done=done, total=total))
 
-        executor.progress_callback = note
+        executor.progress_callback = note  # type: ignore[assignment]  # the stubs know narrower arguments than Django sends
         executor.migrate(targets)
         return total

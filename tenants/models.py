@@ -13,8 +13,9 @@ from django.db import models
 from django.utils import timezone
 from django_tenants.models import DomainMixin, TenantMixin
 
+SLUG_PATTERN = r"^[a-z][a-z0-9-]{0,38}[a-z0-9]\Z"
 validate_slug = RegexValidator(
-    r"^[a-z][a-z0-9-]{0,38}[a-z0-9]\Z",
+    SLUG_PATTERN,
     "Use 2 to 40 lower-case letters, digits and hyphens; start with a letter and do not end with a hyphen.",
 )
 
@@ -95,11 +96,16 @@ class User(AbstractBaseUser):
         """Whether the admin's login form lets the person in at all; what they see there is decided per tenant."""
         return self.is_active
 
-    def has_perm(self, perm: str, obj: object = None) -> bool:
+    @cached_property
+    def known_memberships(self) -> dict[uuid.UUID, "Membership | None"]:
+        """What was looked up for this object, by tenant: asked once per request."""
+        return {}
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
         """Answer for Django's admin: `app.action_model` in the tenant that the connection is in."""
         return any(b.has_perm(self, perm, obj) for b in get_backends() if hasattr(b, "has_perm"))
 
-    def has_perms(self, perm_list: Collection[str], obj: object = None) -> bool:
+    def has_perms(self, perm_list: Collection[str], obj: Any = None) -> bool:
         return all(self.has_perm(perm, obj) for perm in perm_list)
 
     def has_module_perms(self, app_label: str) -> bool:

@@ -26,6 +26,6 @@ def page(permission: str) -> Callable[[View[P]], View[P]]:
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
-        return guarded
+        return guarded  # type: ignore[return-value]  # functools.wraps names the first argument
 
     return decorate

@@ -42,7 +42,7 @@ def provision_tenant(*, tenant_id: uuid.UUID) -> Tenant:
     Raises what a migration raises, after writing it into the tenant's progress.
     """
     with _only_worker(tenant_id):
-        tenant = Tenant.objects.filter(pk=tenant_id).first()
+        tenant: Tenant | None = Tenant.objects.filter(pk=tenant_id).first()
         if tenant is None:
             raise TenantNotFoundError("There is no such tenant.")
         if tenant.status in {Tenant.Status.CREATING, Tenant.Status.FAILED}:

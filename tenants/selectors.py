@@ -1,13 +1,14 @@
 """Reads about tenants and memberships. What every request needs is kept in the process for a few seconds."""
 
+import re
 import uuid
 from threading import Lock
 from typing import Any
 
 from cachetools import TTLCache, cached
-from django.db import connection
 
-from tenants.models import Domain, Membership, Tenant, User, validate_slug
+from tenants.connection import connection
+from tenants.models import SLUG_PATTERN, Domain, Membership, Tenant, User
 
 CACHE_SECONDS = 5
 PUBLIC_SCHEMA = "public"
@@ -25,9 +26,10 @@ def clear_tenant_cache() -> None:
 @cached(_tenants, lock=Lock())
 def get_tenant_by_slug(slug: str) -> Tenant | None:
     """Return the tenant in whatever state, or None. At most `CACHE_SECONDS` old."""
-    if not validate_slug.regex.fullmatch(slug):
+    if not re.match(SLUG_PATTERN, slug):
         return None
-    return Tenant.objects.filter(slug=slug).first()
+    tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
+    return tenant
 
 
 def get_active_tenant(slug: str) -> Tenant | None:

@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 from devices.models import Device, DeviceType, Metric, Site
 from devices.services import create_device
 from iiot_site.celery import app as celery_app
+from protocols.resolution import clear_caches
 from tenants.models import Tenant, User
 from tenants.selectors import clear_tenant_cache
 from tenants.services import ensure_membership
@@ -50,6 +51,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
 @pytest.fixture(autouse=True)
 def _forget_tenants() -> None:
     clear_tenant_cache()
+    clear_caches()
 
 
 @pytest.fixture
@@ -80,12 +82,14 @@ def eager_celery() -> Iterator[None]:
 
 @pytest.fixture
 def acme(db: None) -> Tenant:
-    return Tenant.objects.get(slug="acme")
+    tenant: Tenant = Tenant.objects.get(slug="acme")
+    return tenant
 
 
 @pytest.fixture
 def globex(db: None) -> Tenant:
-    return Tenant.objects.get(slug="globex")
+    tenant: Tenant = Tenant.objects.get(slug="globex")
+    return tenant
 
 
 @pytest.fixture

@@ -2,21 +2,22 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import Http404
 from django.utils import timezone
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from tenants.api_keys import TOKEN_START, read_api_key
+from tenants.api_keys import API_KEY_START, read_api_key
 from tenants.errors import TenantNotFoundError, TokenInvalidError
 from tenants.middleware import enter_tenant, set_session_principal
 from tenants.models import Tenant
 from tenants.principals import Principal
 from tenants.tokens import read_access_token
 
-DEVICE_TOKEN_START = "iiot_dev_"
 REALM = 'Bearer realm="api"'
 
 
@@ -58,7 +59,7 @@ class BearerAuthentication(BaseAuthentication):
         if token is None:
             return None
         try:
-            if token.startswith(TOKEN_START):
+            if token.startswith(API_KEY_START):
                 return self._by_api_key(request, token)
             return self._by_jwt(request, token)
         except TokenInvalidError as exc:
@@ -92,3 +93,23 @@ class TenantSessionAuthentication(SessionAuthentication):
         if http_request.tenant_slug is not None and membership is None:  # type: ignore[attr-defined]
             raise Http404
         return authenticated
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the library registers it there
+    """Describes JWT and API key in the OpenAPI schema."""
+
+    target_class = BearerAuthentication
+    name = "bearer"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An access token from /auth/login, or an API key `iiot_key_…`."}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # see BearerScheme
+    """Describes the browser's session in the OpenAPI schema."""
+
+    target_class = TenantSessionAuthentication
+    name = "session"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        return {"type": "apiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}

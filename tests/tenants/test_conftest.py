@@ -1,9 +1,9 @@
 """The test database itself: two tenants, clean after every test."""
 
 import pytest
-from django.db import connection
 
 from devices.models import Device
+from tenants.connection import connection
 from tenants.models import Role, Tenant
 from tests.conftest import MakeDevice
 
