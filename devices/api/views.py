@@ -2,15 +2,19 @@
 
 from typing import Any
 
+from django.core.exceptions import NON_FIELD_ERRORS
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
 from rest_framework import mixins, status
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import BaseSerializer
+from rest_framework.serializers import BaseSerializer, as_serializer_error
+from rest_framework.settings import api_settings
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
 from devices import services
@@ -58,9 +62,17 @@ class PlantViewSet(ModelViewSet[Any]):
         try:
             with transaction.atomic():
                 self.save(instance)
+        except DjangoValidationError as exc:
+            raise ValidationError(_name_as_in_api(serializer, as_serializer_error(exc))) from exc
         except IntegrityError as exc:
             raise ConflictError("Somebody else just made a change that does not go with this one. Look and try again.") from exc
         serializer.instance = instance
+
+
+def _name_as_in_api(serializer: Any, errors: dict[str, Any]) -> dict[str, Any]:
+    """Name the model's fields as the serializer does, which calls some of them differently."""
+    names = {field.source: name for name, field in serializer.fields.items()} | {NON_FIELD_ERRORS: api_settings.NON_FIELD_ERRORS_KEY}
+    return {names.get(field, field): details for field, details in errors.items()}
 
 
 @extend_schema_view(create=example("A site", {"name": "Hall 2", "kind": "area", "parent": None, "timezone": "Europe/Berlin"}))

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -82,8 +82,8 @@ def test_buckets_sum_up_exactly_and_show_the_worst_quality(device: Device) -> No
 
 def test_pages_of_buckets_join_without_gap_or_overlap(device: Device) -> None:
     store(device, "speed", {n * 7: 1.0 for n in range(100)})
-    start, end, counts = NOW + timedelta(seconds=3), NOW + timedelta(seconds=650), []
-    pages = 0
+    end, counts, pages = NOW + timedelta(seconds=650), [], 0
+    start: datetime | None = NOW + timedelta(seconds=3)
     while start is not None:
         page = load_buckets(device=device, metrics=list_metrics(device), start=start, end=end, width=timedelta(seconds=10), limit=7)
         counts += [(b.ts, b.count) for b in page.buckets]

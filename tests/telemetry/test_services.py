@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 from django.test import override_settings
+from django_tenants.utils import tenant_context
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -95,9 +96,9 @@ def test_an_empty_batch_is_nothing(in_acme: Tenant, django_assert_num_queries: o
 
 def test_one_tenants_readings_are_not_in_another(in_acme: Tenant, globex: Tenant) -> None:
     store_readings(readings=[new_reading(0)], now=NOW)
-    connection.set_tenant(globex)
-    assert not Reading.objects.exists()
-    assert store_readings(readings=[new_reading(0)], now=NOW) == StoreOutcome(1, 0)
+    with tenant_context(globex):
+        assert not Reading.objects.exists()
+        assert store_readings(readings=[new_reading(0)], now=NOW) == StoreOutcome(1, 0)
 
 
 def test_ensure_partitions_tells_what_it_created(in_acme: Tenant) -> None:

@@ -1,0 +1,68 @@
+"""Several processes register metrics at once: real transactions on connections of their own."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import connection
+from django_tenants.utils import tenant_context
+
+from devices.errors import SiteCycleError
+from devices.models import Metric, Site
+from devices.services import register_metrics, save_site
+from devices.types import NewMetric
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def tenant(transactional_db: None) -> Tenant:
+    tenant: Tenant = Tenant.objects.get(slug="acme")
+    return tenant
+
+
+def test_the_bound_on_metrics_holds_when_four_register_at_once(tenant: Tenant, make_device: MakeDevice) -> None:
+    with tenant_context(tenant):
+        type_id = make_device().device_type_id
+    start = threading.Barrier(4)
+
+    def register(n: int) -> int:
+        start.wait()
+        try:
+            with tenant_context(tenant):
+                keys = [f"m{k}" for k in range(n * 40, n * 40 + 100)]
+                return len(register_metrics(metrics=[NewMetric(type_id, key, "number") for key in keys]))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        registered = list(pool.map(register, range(4)))
+    with tenant_context(tenant):
+        assert Metric.objects.count() == 200
+    assert max(registered) == 100
+
+
+def test_two_moves_at_once_do_not_close_a_circle(tenant: Tenant) -> None:
+    with tenant_context(tenant):
+        left, right = save_site(site=Site(name="Left")), save_site(site=Site(name="Right"))
+    start = threading.Barrier(2)
+
+    def move(pair: tuple[Site, Site]) -> bool:
+        site, parent = pair
+        start.wait()
+        try:
+            with tenant_context(tenant):
+                moved = Site.objects.get(pk=site.pk)
+                moved.parent = parent
+                save_site(site=moved)
+        except SiteCycleError:
+            return False
+        else:
+            return True
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(move, [(left, right), (right, left)])) == [False, True]

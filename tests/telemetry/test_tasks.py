@@ -1,0 +1,39 @@
+import pytest
+from django.conf import settings
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from iiot_site.celery import app
+from telemetry.models import RejectedMessage
+from telemetry.partitions import ensure_partitions
+from telemetry.partitions_math import days_ahead
+from telemetry.services import record_rejections
+from telemetry.tasks import create_partitions_task, trim_rejections_task
+from tenants.models import Tenant
+from tests.telemetry.test_services import rejection
+
+
+@pytest.mark.usefixtures("eager_celery")
+def test_every_tenant_gets_its_partitions_ahead(acme: Tenant, globex: Tenant) -> None:
+    create_partitions_task.delay()
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            assert ensure_partitions(days=days_ahead(timezone.now())) == []
+
+
+@pytest.mark.usefixtures("eager_celery")
+def test_every_tenant_keeps_only_its_newest_rejections(acme: Tenant, globex: Tenant, settings: object) -> None:
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            record_rejections(rejections=[rejection(n) for n in range(5)])
+    settings.IIOT_REJECTED_MESSAGES_KEPT_COUNT = 2  # type: ignore[attr-defined]
+    trim_rejections_task.delay()
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            assert RejectedMessage.objects.count() == 2
+
+
+def test_the_schedule_names_tasks_that_exist() -> None:
+    app.loader.import_default_modules()
+    scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert {"telemetry.tasks.create_partitions_task", "telemetry.tasks.trim_rejections_task"} <= scheduled <= set(app.tasks)
