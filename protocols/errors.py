@@ -64,8 +64,10 @@ class InvalidTimestampError(MessageError):
     code = "invalid_timestamp"
 
 
-class UnknownDeviceError(MessageError):
-    """No such device in the caller's tenant; another tenant's device looks the same."""
+class MessageRefusedError(MessageError):
+    """A message that came alone and was refused; `code` is the reason. An unknown device is 404, like anything unknown."""
 
-    code = "not_found"
-    http_status = 404
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = reason
+        self.http_status = 404 if reason == "unknown_device" else 400

@@ -44,12 +44,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one value, or a message as a whole (`metric` is ""), was not stored. `index` is the message's place in the batch."""
+    """Why one value, or a message as a whole (`metric` is None), was not stored. `index` is the message's place in the batch."""
 
     index: int
     reason: str
     detail: str
-    metric: str = ""
+    metric: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

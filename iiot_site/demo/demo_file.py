@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 
 class DemoLogin(TypedDict):
@@ -51,7 +51,7 @@ class DemoFile(TypedDict):
     http: str
     mqtt: BrokerEntry
     tenants: dict[str, DemoTenantEntry]
-    platform_admin: NotRequired[DemoLogin]
+    platform_admin: DemoLogin
 
 
 def read_demo_file(path: Path) -> DemoFile | None:
@@ -60,7 +60,7 @@ def read_demo_file(path: Path) -> DemoFile | None:
         content: DemoFile = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return content if isinstance(content, dict) and "tenants" in content else None
+    return content if isinstance(content, dict) and content.keys() >= DemoFile.__required_keys__ else None
 
 
 def write_demo_file(path: Path, content: DemoFile) -> None:

@@ -1,0 +1,1 @@
+"""Telemetry over HTTP, and the state of the listeners."""

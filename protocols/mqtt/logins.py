@@ -97,16 +97,26 @@ def load_tenant_logins(schema: str) -> dict[str, str]:
 
 
 class LoginSync:
-    """A thread that follows changes of credentials for as long as the process lives."""
+    """A thread that follows changes of credentials until it is stopped."""
 
     def __init__(self, password_file: PasswordFile) -> None:
         self._password_file = password_file
         self._logins: dict[str, dict[str, str]] = {}
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-logins", daemon=True)
 
     def start(self) -> None:
-        """Bring the file up to date, then follow changes in the background."""
+        """Bring the file up to date, so that devices may connect, then follow changes in the background."""
+        try:
+            self.sync_all()
+        except (DatabaseError, InterfaceError, OSError) as exc:
+            logger.warning("broker logins could not be read: %s", exc)
         self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join()
 
     def sync_all(self) -> None:
         """Read every tenant's credentials."""
@@ -126,21 +136,22 @@ class LoginSync:
             logger.info("gave the broker %d device logins", len(merged))
 
     def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 self._follow()
             except (DatabaseError, InterfaceError, psycopg.Error, OSError) as exc:
                 logger.warning("broker logins are not followed for the moment: %s", exc)
+                self._stopping.wait(RETRY_SECONDS)
+            finally:
                 connection.close()
-                time.sleep(RETRY_SECONDS)
 
     def _follow(self) -> None:
         with psycopg.connect(**_connection_parameters(), autocommit=True) as notices:
             notices.execute(f"LISTEN {CREDENTIALS_CHANNEL}")
-            while True:
+            while not self._stopping.is_set():
                 self.sync_all()
                 resync_at = time.monotonic() + RESYNC_SECONDS
-                while time.monotonic() < resync_at:
+                while time.monotonic() < resync_at and not self._stopping.is_set():
                     if changed := _changed_schemas(notices):
                         self.sync_tenants(changed)
 

@@ -1,0 +1,127 @@
+"""Drives the demo's devices over MQTT: each is a client of its own with its own credentials, as in a plant."""
+
+import json
+import logging
+import random
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from iiot_site.demo.demo_file import DemoDeviceEntry, DemoFile
+from iiot_site.demo.signals import Machine
+
+logger = logging.getLogger(__name__)
+
+FIRST_FAULT_SECONDS = 40.0
+FAULT_PAUSE_SECONDS = (90.0, 240.0)
+FAULT_SECONDS = (50.0, 80.0)
+CONNECT_SECONDS = 10.0
+# While the broker is away a device keeps a little, then drops its oldest values, as real ones do.
+MAX_QUEUED_MESSAGES = 300
+
+
+class SimulatedDevice:
+    """One device: signals and a connection."""
+
+    def __init__(self, entry: DemoDeviceEntry, *, host: str, port: int) -> None:
+        self.topic = entry["topic"]
+        self.machine = Machine(entry["type"], self.topic)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=entry["username"], clean_session=True)
+        self._client.username_pw_set(entry["username"], entry["password"])
+        self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
+        self._client.reconnect_delay_set(1, 30)
+        self._client.on_connect = self._on_connect
+        self._client.connect_async(host, port, keepalive=30)
+        self._client.loop_start()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has accepted it."""
+        return self._client.is_connected()
+
+    def publish(self, at: datetime) -> paho.MQTTMessageInfo:
+        """Send what the sensors show, with the time."""
+        message = {"ts": int(at.timestamp() * 1000), "values": self.machine.values(at)}
+        return self._client.publish(self.topic, json.dumps(message), qos=1)
+
+    def close(self) -> None:
+        """Disconnect after what is queued has left."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _props: Any) -> None:
+        if reason.is_failure:
+            logger.warning("%s was refused by the broker: %s", self.topic, reason)
+
+
+@dataclass(slots=True)
+class _FaultPlan:
+    """When the next device goes wrong."""
+
+    random: random.Random
+    next_at: float
+
+    def turn(self, devices: list[SimulatedDevice], at: datetime) -> None:
+        if at.timestamp() < self.next_at:
+            return
+        device = self.random.choice(devices)
+        seconds = self.random.uniform(*FAULT_SECONDS)
+        device.machine.start_fault(at, seconds=seconds)
+        self.next_at = at.timestamp() + seconds + self.random.uniform(*FAULT_PAUSE_SECONDS)
+        logger.info("%s goes wrong for %.0f s", device.topic, seconds)
+
+
+class Simulator:
+    """All simulated devices of the demo, publishing in turn so that the load is even."""
+
+    def __init__(self, content: DemoFile, *, messages_per_second: float) -> None:
+        host, port = content["mqtt"]["host"], content["mqtt"]["port"]
+        entries = [entry for tenant in content["tenants"].values() for entry in tenant["devices"] if entry["simulated"]]
+        self._devices = [SimulatedDevice(entry, host=host, port=port) for entry in entries]
+        self._period = 1 / messages_per_second
+        self._faults = _FaultPlan(random.Random(), datetime.now(UTC).timestamp() + FIRST_FAULT_SECONDS)  # noqa: S311 - a simulation
+        self._is_stopping = False
+
+    def request_stop(self) -> None:
+        """End soon. Only sets a flag: signal handlers call it."""
+        self._is_stopping = True
+
+    def wait_until_connected(self) -> bool:
+        """Wait until every device has been accepted by the broker; False if some were not within ten seconds."""
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while time.monotonic() < deadline and not self._is_stopping:
+            if all(device.is_connected for device in self._devices):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def publish_once(self) -> None:
+        """Send one message from every device and wait until the broker has them."""
+        sent = [device.publish(datetime.now(UTC)) for device in self._devices]
+        for info in sent:
+            info.wait_for_publish(CONNECT_SECONDS)
+
+    def run(self) -> None:
+        """Publish until told to stop."""
+        step = self._period / len(self._devices)
+        turn_at = time.monotonic()
+        while True:
+            for device in self._devices:
+                while (pause := turn_at - time.monotonic()) > 0 and not self._is_stopping:
+                    time.sleep(min(pause, 0.25))
+                if self._is_stopping:
+                    return
+                turn_at = max(turn_at + step, time.monotonic() - self._period)  # after a standstill, do not rush to catch up
+                now = datetime.now(UTC)
+                self._faults.turn(self._devices, now)
+                device.publish(now)
+
+    def close(self) -> None:
+        """Disconnect all devices."""
+        for device in self._devices:
+            device.close()

@@ -1,0 +1,32 @@
+"""`manage.py demo`: create the demo tenants, or complete them; secrets are kept in `demo.json`."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from iiot_site.demo.demo_file import DemoFile, read_demo_file, write_demo_file
+from iiot_site.demo.seeding import demo_path, is_current, seed
+
+
+class Command(BaseCommand):
+    """Safe to run at every start."""
+
+    help = "Create the demo tenants acme and globex with people, devices and rules."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        path = demo_path()
+        known = read_demo_file(path)
+        if is_current(known):
+            return
+        content = seed(known=known, now=timezone.now())
+        write_demo_file(path, content)
+        self._print(content)
+
+    def _print(self, content: DemoFile) -> None:
+        admin = content["platform_admin"]
+        self.stdout.write(f"platform administrator: {admin['email']}  {admin['password']}")
+        for slug, tenant in content["tenants"].items():
+            login = tenant["users"]["admin"]
+            self.stdout.write(f"{slug}: {login['email']}  {login['password']}")
+        self.stdout.write(f"more people, and all devices with their secrets: {demo_path()}")

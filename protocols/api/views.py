@@ -1,0 +1,155 @@
+"""`POST /telemetry`, which shares its path with the history of readings, and the listeners."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.generics import ListAPIView
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from devices.api.authentication import DeviceTokenAuthentication
+from protocols.api.envelopes import Envelope, read_envelopes
+from protocols.api.serializers import ListenerSerializer, StoredSerializer
+from protocols.codecs.gate import parse_json
+from protocols.errors import MessageError, MessageRefusedError
+from protocols.models import ListenerState
+from protocols.pipeline import process_messages
+from protocols.types import BatchOutcome, RawMessage, Refusal
+from telemetry.api.views import HistoryView
+from telemetry.services import record_rejections
+from telemetry.types import NewRejection
+
+SOURCE = "POST /api/v1/telemetry"
+ALIVE_WITHIN = timedelta(seconds=15)
+
+FLAT_EXAMPLE = OpenApiExample("By a device, with its token", {"temperature": 21.5, "running": True}, request_only=True)
+BATCH_EXAMPLE = OpenApiExample(
+    "Several devices, with an API key or a person's token",
+    [
+        {"device": "pump-7", "temperature": 21.5},
+        {
+            "device": "pump-8",
+            "ts": 1763600000000,
+            "values": {"temperature": {"value": 21.5, "quality": "uncertain", "unit": "°C"}},
+        },
+    ],
+    request_only=True,
+)
+STORED_EXAMPLE = OpenApiExample(
+    "Two stored, one refused",
+    {
+        "stored": 2,
+        "duplicates": 0,
+        "rejected": [{"index": 1, "reason": "wrong_type", "detail": "'temperature' is a number …", "metric": "temperature"}],
+    },
+    response_only=True,
+)
+
+
+class RawJsonParser(BaseParser):
+    """Hands over the bytes, no more of them than a message may have and one: the gate does the reading."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return stream.read(settings.IIOT_MAX_MESSAGE_BYTES + 1)
+
+
+class TelemetryView(HistoryView):
+    """History by GET; new readings by POST, from devices, programs and people."""
+
+    parser_classes = (RawJsonParser,)
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Let devices in for POST only."""
+        others = super().get_authenticators()
+        return [DeviceTokenAuthentication(), *others] if self.request is None or self.request.method == "POST" else others
+
+    @extend_schema(
+        request={"application/json": OpenApiTypes.OBJECT},
+        responses=StoredSerializer,
+        examples=[FLAT_EXAMPLE, BATCH_EXAMPLE, STORED_EXAMPLE],
+    )
+    def post(self, request: Request) -> Response:
+        """Store a message or a list of messages; the answer comes after they are committed.
+
+        A message that is refused within a list does not stop the others; one that comes alone answers with its error.
+        """
+        device = request.principal.device  # type: ignore[attr-defined]  # set by authentication
+        body: Any = request.data or b""  # without a body DRF gives an empty dict
+        try:
+            document = parse_json(body, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+            envelopes = read_envelopes(document, own_key=device.key if device else None)
+        except MessageError as error:
+            keep_refused_body(body, Refusal(0, error.code, error.detail), now=timezone.now(), device_id=device.id if device else None)
+            raise
+        outcome = store_envelopes(envelopes, tenant=request.tenant.slug, only=device.key if device else None)  # type: ignore[attr-defined]
+        if isinstance(document, dict):
+            raise_if_refused(outcome)
+        answer = {
+            "stored": outcome.stored,
+            "duplicates": outcome.duplicates,
+            "rejected": [{"index": r.index, "reason": r.reason, "detail": r.detail, "metric": r.metric} for r in outcome.refusals],
+        }
+        return Response(StoredSerializer(answer).data)
+
+
+def store_envelopes(envelopes: Sequence[Envelope], *, tenant: str, only: str | None) -> BatchOutcome:
+    """Send the messages of a request through the pipeline; `only` is the one device that the caller may write for."""
+    now = timezone.now()
+    refusals: list[Refusal] = []
+    accepted: list[Envelope] = []
+    for envelope in envelopes:
+        refusal = refuse_envelope(envelope, only=only)
+        if refusal is None:
+            accepted.append(envelope)
+        else:
+            refusals.append(refusal)
+            keep_refused_body(msgspec.json.encode(envelope.content), refusal, now=now)
+    messages = [RawMessage(tenant, e.device, msgspec.json.encode(e.content), now, "http", SOURCE) for e in accepted]
+    outcome = process_messages(messages=messages, now=now)
+    refusals += [Refusal(accepted[r.index].index, r.reason, r.detail, r.metric) for r in outcome.refusals]
+    return BatchOutcome(outcome.stored, outcome.duplicates, sorted(refusals, key=lambda refusal: refusal.index))
+
+
+def refuse_envelope(envelope: Envelope, *, only: str | None) -> Refusal | None:
+    """Refuse a message that names no device, or another than the caller's own."""
+    if envelope.fault:
+        return Refusal(envelope.index, "invalid_shape", envelope.fault)
+    if only is not None and envelope.device != only:
+        return Refusal(envelope.index, "unknown_device", f"There is no device {envelope.device[:64]!r}; check the name, or create it.")
+    return None
+
+
+def raise_if_refused(outcome: BatchOutcome) -> None:
+    """Answer a message that came alone and was refused as a whole with its error."""
+    for refusal in outcome.refusals:
+        if refusal.metric is None:
+            raise MessageRefusedError(refusal.reason, refusal.detail)
+
+
+def keep_refused_body(body: bytes, refusal: Refusal, *, now: datetime, device_id: int | None = None) -> None:
+    """Keep what could not be read, as the listeners keep such frames."""
+    rejection = NewRejection(now, "http", SOURCE, device_id, refusal.reason, refusal.detail, body)
+    record_rejections(rejections=[rejection])
+
+
+class ListenerListView(ListAPIView[ListenerState]):
+    """The listener processes. They serve all tenants, so nothing here tells how much each sends."""
+
+    permission_resource = "device"
+    serializer_class = ListenerSerializer
+    filter_backends = ()
+
+    def get_queryset(self) -> QuerySet[ListenerState]:
+        is_alive = Q(heartbeat_at__gte=timezone.now() - ALIVE_WITHIN) & ~Q(state="stopped")
+        return ListenerState.objects.annotate(is_alive=ExpressionWrapper(is_alive, BooleanField())).order_by("name")
