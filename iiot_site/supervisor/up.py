@@ -90,7 +90,7 @@ class Platform:
                 self._supervisor.console.line(str(error))
 
     async def _step(self, *arguments: str, done: str) -> None:
-        """Run a management command to its end; its output is shown, its log kept.
+        """Run a management command to its end; its output is shown, its errors are logged.
 
         Raises: StepFailedError
         """
@@ -108,7 +108,7 @@ class Platform:
                 stderr=log,
                 start_new_session=True,
             )
-            code = await self._show(process, name, log)
+            code = await self._show(process, name)
         finally:
             os.close(log)
         if code:
@@ -116,14 +116,14 @@ class Platform:
             raise StepFailedError(f"{name} failed with exit code {code}. The end of {path}:\n{tail(path)}")
         self._supervisor.console.step(name, f"{done} ({time.monotonic() - started:.1f} s)")
 
-    async def _show(self, process: asyncio.subprocess.Process, name: str, log: int) -> int:
+    async def _show(self, process: asyncio.subprocess.Process, name: str) -> int:
+        """Show what a step prints. It is not logged: the demo prints passwords once."""
         assert process.stdout is not None  # noqa: S101 - asked for above
         stopping = asyncio.create_task(self._supervisor.stopping.wait())
         stopping.add_done_callback(lambda task: None if task.cancelled() or process.returncode is not None else process.terminate())
         try:
             async with asyncio.timeout(_STEP_SECONDS):
                 async for line in process.stdout:
-                    os.write(log, line)
                     if text := line.decode(errors="replace").rstrip():
                         self._supervisor.console.step(name, text)
                 return await process.wait()

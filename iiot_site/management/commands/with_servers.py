@@ -18,5 +18,4 @@ class Command(BaseCommand):
         parser.add_argument("command", nargs=REMAINDER, help="command to run; without one, wait for Ctrl-C")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        command = [word for position, word in enumerate(options["command"]) if position or word != "--"]
-        sys.exit(cli.with_servers(command, data_dir=options["data_dir"]))
+        sys.exit(cli.with_servers(options["command"], data_dir=options["data_dir"]))
