@@ -1,0 +1,68 @@
+"""Tasks run in the tenant that sent them and survive being sent twice."""
+
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django_tenants.utils import tenant_context
+
+from alerting.models import Incident
+from iiot_site.celery import app
+from iiot_site.lib.schemas import current_schema
+from rules.selectors import load_watched_series
+from rules.tasks import evaluate_readings_task, sweep_rules_task, sweep_tenant_rules_task
+from rules.types import EvaluatedReading
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+from tests.rules.conftest import MakeReading, MakeRule
+
+
+def wire(reading: EvaluatedReading) -> list[Any]:
+    return [reading.device_id, reading.metric_id, reading.ts.isoformat(), reading.value, reading.quality]
+
+
+def test_a_task_sent_twice_opens_one_incident_in_its_own_tenant(
+    acme: Tenant, globex: Tenant, eager_celery: None, make_device: MakeDevice, make_rule: MakeRule, reading: MakeReading
+) -> None:
+    with tenant_context(globex):
+        make_device()
+        make_rule()
+    with tenant_context(acme):
+        pump = make_device()
+        make_rule()
+        for _ in range(2):
+            evaluate_readings_task.delay([wire(reading(pump, 99))])
+        assert Incident.objects.count() == 1
+    with tenant_context(globex):
+        assert not Incident.objects.exists()
+
+
+def test_the_sweep_goes_to_every_active_tenant(acme: Tenant, globex: Tenant, eager_celery: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept: list[str] = []
+    monkeypatch.setattr("rules.tasks.sweep_rules", lambda now: swept.append(current_schema()))
+    globex.status = Tenant.Status.SUSPENDED
+    globex.save()
+    sweep_rules_task.delay()
+    assert swept == [acme.schema_name]
+
+
+def test_lost_work_is_given_back_and_the_sweep_is_scheduled() -> None:
+    assert app.conf.task_acks_late
+    assert app.conf.task_reject_on_worker_lost
+    scheduled = {entry["task"]: entry["schedule"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
+    assert scheduled[sweep_rules_task.name] == 30
+    assert sweep_tenant_rules_task.max_retries == evaluate_readings_task.max_retries == 10
+
+
+def test_only_series_of_enabled_rules_are_watched(in_acme: Tenant, make_device: MakeDevice, make_rule: MakeRule) -> None:
+    pump = make_device(metrics=("temperature", "pressure"))
+    rule = make_rule(device_type=pump.device_type)
+
+    def watches(metric: str) -> bool:
+        return load_watched_series().watches(pump.pk, pump.device_type_id, pump.site_id, metric)
+
+    assert watches("temperature")
+    assert not watches("pressure")
+    rule.is_enabled = False
+    rule.save()
+    assert not watches("temperature")
