@@ -19,6 +19,7 @@ from tenants.types import IssuedApiKey
 __all__ = [
     "create_tenant",
     "ensure_membership",
+    "invite_member",
     "issue_api_key",
     "provision_tenant",
     "retry_provisioning",
@@ -73,6 +74,14 @@ def ensure_membership(*, user: User, tenant: Tenant, role_names: Collection[str]
         raise UnknownNameError(f"There is no role {', '.join(sorted(missing))} in {tenant.slug}.")
     membership, _ = Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"is_active": True})
     membership.roles.set(roles)
+    return membership
+
+
+@transaction.atomic
+def invite_member(*, tenant: Tenant, email: str) -> Membership:
+    """Make the person of that e-mail address a member without roles yet; who is not known gets an account without password."""
+    user = User.objects.filter(email=email.strip().lower()).first() or User.objects.create_user(email)
+    membership, _ = Membership.objects.get_or_create(user=user, tenant=tenant)
     return membership
 
 

@@ -1,0 +1,63 @@
+"""What every admin page shares: who sees it, a count that never takes long, and no history of Django's own.
+
+Django's `LogEntry` lives in the shared schema and knows no tenant, so object 7 of one tenant would show the history of
+object 7 of another: nothing is written there (docs/decisions/0003). Who sees a model is decided by
+`tenants.backends.TenantPermissionBackend`: models of a tenant inside it, by role; shared ones outside, for platform admins.
+"""
+
+from functools import cached_property
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from unfold.admin import ModelAdmin
+
+COUNT_LIMIT = 10_000
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
+    """Counts `COUNT_LIMIT` rows at most: a large table stays quick, and search finds what lies beyond."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.order_by()[:COUNT_LIMIT].count()) if hasattr(rows, "order_by") else len(rows)
+
+
+class _PlatformModelAdmin(ModelAdmin):
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
+        """Write nothing; see the module."""
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
+        """Write nothing; see the module."""
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
+        """Write nothing; see the module."""
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        raise Http404
+
+
+class TenantModelAdmin(_PlatformModelAdmin):
+    """For models that each tenant has for itself."""
+
+
+class SharedModelAdmin(_PlatformModelAdmin):
+    """For models of the shared schema."""
+
+
+class ReadOnlyMixin:
+    """Nothing to add, change or delete by hand."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
