@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 RUN_VARIABLE = "IIOT_SUPERVISOR_RUN"
-_TERM_SECONDS, _QUIT_SECONDS, _KILL_SECONDS = 4.0, 3.0, 3.0
+_TERM_SECONDS, _QUIT_SECONDS, _KILL_SECONDS = 3.0, 2.0, 3.0
 
 
 def marked_processes(*marks: str, session: int | None = None) -> list[int]:

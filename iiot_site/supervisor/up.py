@@ -141,7 +141,7 @@ class Platform:
         specs = [plan.web(), plan.worker(), plan.beat(), plan.listener("mqtt")]
         children = [supervisor.start_process(spec) for spec in specs]
         await asyncio.gather(*(self._wait_for_process(child) for child in children))
-        if self._with_demo:
+        if self._with_demo and supervisor.env.get("IIOT_SIMULATE") != "0":
             children.append(supervisor.start_process(plan.simulator()))
         return children
 
