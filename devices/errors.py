@@ -1,18 +1,6 @@
 """What can go wrong with devices on purpose."""
 
-from iiot_site.lib.errors import ConflictError, IIoTError
-
-
-class SiteCycleError(IIoTError):
-    """A site would stand inside itself."""
-
-    code = "site_cycle"
-
-
-class GatewayCycleError(IIoTError):
-    """A device would be connected via itself."""
-
-    code = "gateway_cycle"
+from iiot_site.lib.errors import ConflictError
 
 
 class TooManyCredentialsError(ConflictError):

@@ -3,6 +3,7 @@
 import uuid
 import zoneinfo
 from datetime import timedelta
+from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
@@ -34,6 +35,18 @@ def validate_positive(value: timedelta) -> None:
         raise ValidationError("Use a duration above zero.")
 
 
+def leads_to(nodes: "models.QuerySet[Any]", parent: str, *, start: object, target: object) -> bool:
+    """Tell whether walking up from `start` along `parent` reaches `target`."""
+    walked: set[object] = set()
+    current = start
+    while current is not None and current not in walked:
+        if current == target:
+            return True
+        walked.add(current)
+        current = nodes.filter(pk=current).values_list(parent, flat=True).first()
+    return False
+
+
 class Site(models.Model):
     """A node of the plant tree (ISA-95: enterprise, site, area, line, cell)."""
 
@@ -56,6 +69,10 @@ class Site(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if leads_to(Site.objects.all(), "parent_id", start=self.parent_id, target=self.pk):
+            raise ValidationError({"parent": "A site cannot stand inside itself. Choose a parent outside of it."}, code="site_cycle")
 
 
 class Protocol(models.TextChoices):
@@ -153,6 +170,10 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.pk is not None and leads_to(Device.objects.all(), "gateway_id", start=self.gateway_id, target=self.pk):
+            raise ValidationError({"gateway": "A device cannot be connected via itself."}, code="gateway_cycle")
 
 
 class DeviceCredential(models.Model):

@@ -4,10 +4,12 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection
-from django.db.models import Count, DateTimeField, ExpressionWrapper, F, Q, QuerySet, Value
-from django.db.models.expressions import CombinedExpression
+from django.db.models import Count, DateTimeField, ExpressionWrapper, F, Q, QuerySet, TextField, Value
+from django.db.models.expressions import CombinedExpression, RawSQL
 
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
 from devices.status import DEVICE_STATUSES, OFFLINE_FACTOR, DeviceStatus
@@ -21,6 +23,15 @@ WITH RECURSIVE subtree(id) AS (
     SELECT s.id FROM devices_site s JOIN subtree ON s.parent_id = subtree.id
 )
 SELECT id FROM subtree
+"""
+# For each row a walk up its few levels; the bound on them ends even a circle.
+_PATH_SQL = """
+(WITH RECURSIVE up(id, parent_id, name, level) AS (
+    SELECT s.id, s.parent_id, s.name, 0 FROM devices_site s WHERE s.id = devices_site.id
+    UNION ALL
+    SELECT s.id, s.parent_id, s.name, up.level + 1 FROM devices_site s JOIN up ON s.id = up.parent_id WHERE up.level < 50
+)
+SELECT array_agg(name::text ORDER BY level DESC) FROM up)
 """
 
 
@@ -68,18 +79,15 @@ def list_site_subtree_ids(site_id: uuid.UUID) -> list[uuid.UUID]:
         return [row[0] for row in cursor.fetchall()]
 
 
+def with_site_paths(sites: QuerySet[Site]) -> QuerySet[Site]:
+    """Add `path`, the names from the root down; ordered by it, each site stands below its parent."""
+    return sites.annotate(path=RawSQL(_PATH_SQL, [], output_field=ArrayField(TextField())))  # noqa: S611  # a constant
+
+
 def list_site_tree() -> list[SiteNode]:
-    """Return all sites, each below its parent, siblings by name."""
-    children: dict[uuid.UUID | None, list[Site]] = {}
-    for site in Site.objects.order_by("-name"):
-        children.setdefault(site.parent_id, []).append(site)
-    nodes: list[SiteNode] = []
-    pending = [SiteNode(site, 0) for site in children.get(None, [])]
-    while pending:
-        node = pending.pop()
-        nodes.append(node)
-        pending += [SiteNode(child, node.depth + 1) for child in children.get(node.site.id, [])]
-    return nodes
+    """Return all sites, each below its parent, siblings by name, in one query."""
+    sites: Any = with_site_paths(Site.objects.all())  # a plugin's type would not know of `path`
+    return [SiteNode(site, len(site.path) - 1) for site in sites.order_by("path")]
 
 
 def filter_by_status(devices: QuerySet[Device], status: DeviceStatus, now: datetime) -> QuerySet[Device]:

@@ -1,13 +1,12 @@
 """The only way other apps change devices, metrics and credentials."""
 
-import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import ProtectedError, Q, QuerySet
+from django.db.models import ProtectedError, Q
 
 from devices.credential_formats import (
     hash_token_secret,
@@ -18,7 +17,7 @@ from devices.credential_formats import (
     parse_device_token,
     slug_of_schema,
 )
-from devices.errors import GatewayCycleError, SiteCycleError, StillInUseError, TooManyCredentialsError
+from devices.errors import StillInUseError, TooManyCredentialsError
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site, validate_metric_key
 from devices.selectors import get_device_ref
 from devices.types import DeviceRef, IssuedCredential, MetricRef, NewMetric
@@ -54,12 +53,9 @@ def save_site(*, site: Site) -> Site:
     """Create or change a site.
 
     Raises:
-        SiteCycleError: the parent is the site itself or stands below it.
-        ValidationError: a field is wrong.
+        ValidationError: a field is wrong, or the parent is the site itself or stands below it.
     """
     lock_in_schema("site tree")
-    if site.parent_id is not None and _leads_to(Site.objects.all(), "parent_id", start=site.parent_id, target=site.pk):
-        raise SiteCycleError("A site cannot stand inside itself. Choose a parent outside of it.", errors={"parent": ["Inside this site."]})
     site.full_clean()
     site.save()
     return site
@@ -147,14 +143,11 @@ def save_device(*, device: Device) -> Device:
     """Create a device, or write its `DEVICE_FIELDS`; its key and when it was last seen stay as they are.
 
     Raises:
-        GatewayCycleError: it would be connected via itself.
-        ValidationError: a field is wrong.
+        ValidationError: a field is wrong, or it would be connected via itself.
     """
     is_new = device._state.adding  # noqa: SLF001  # Django's documented way to ask
-    if device.gateway_id is not None and not is_new:
+    if device.gateway_id is not None:
         lock_in_schema("gateways")
-        if _leads_to(Device.objects.all(), "gateway_id", start=device.gateway_id, target=device.pk):
-            raise GatewayCycleError("A device cannot be connected via itself.", errors={"gateway": ["Connected via this device."]})
     device.full_clean()
     device.save(update_fields=None if is_new else DEVICE_FIELDS)
     return device
@@ -240,18 +233,6 @@ def _notify_credentials_changed() -> None:
 
 
 # --- Shared by the above
-
-
-def _leads_to(nodes: QuerySet[Any], parent: str, *, start: uuid.UUID | int, target: object) -> bool:
-    """Tell whether walking up from `start` reaches `target`."""
-    walked: set[object] = set()
-    current: object = start
-    while current is not None and current not in walked:
-        if current == target:
-            return True
-        walked.add(current)
-        current = nodes.filter(pk=current).values_list(parent, flat=True).first()
-    return False
 
 
 def _delete_unused(instance: Site | Device | DeviceType, refusal: str) -> None:

@@ -1,0 +1,145 @@
+import re
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from devices.models import Device, DeviceCredential, DeviceType, Site
+from devices.services import authenticate_device_token, issue_credential, save_site
+from telemetry.models import RejectedMessage
+from tenants.models import Tenant, User
+from tests.conftest import MakeBrowser, MakeDevice
+
+ADMIN = "/t/acme/admin/devices"
+
+
+@pytest.fixture
+def device(acme: Tenant, make_device: MakeDevice) -> Device:
+    with tenant_context(acme):
+        plant = save_site(site=Site(name="Plant"))
+        hall = save_site(site=Site(name="Hall", parent=plant))
+        return make_device(site=hall, tags=["critical"])
+
+
+@pytest.fixture
+def developer(browser: MakeBrowser, acme_developer: User) -> Client:
+    return browser(acme_developer)
+
+
+@pytest.fixture
+def viewer(browser: MakeBrowser, acme_viewer: User) -> Client:
+    return browser(acme_viewer)
+
+
+def device_form(device: Device, **changes: object) -> dict[str, object]:
+    inline = {f"credentials-{name}_FORMS": 0 for name in ("TOTAL", "INITIAL", "MIN_NUM", "MAX_NUM")}
+    fields = {"name": device.name, "device_type": device.device_type_id, "site": device.site_id, "is_enabled": "on", "tags": "a, b"}
+    return {**fields, **inline, **changes}
+
+
+@pytest.mark.parametrize("path", ["site/", "devicetype/", "metric/", "device/", "device/?status=never", "device/?q=pump", "device/add/"])
+def test_every_list_opens(developer: Client, device: Device, path: str) -> None:
+    assert developer.get(f"{ADMIN}/{path}").status_code == 200
+
+
+def test_sites_are_shown_as_an_indented_tree(developer: Client, device: Device) -> None:
+    page = developer.get(f"{ADMIN}/site/").content.decode()
+    assert page.index(">Plant<") < page.index("└ Hall")
+
+
+def test_saving_a_device_keeps_its_key_and_takes_tags_by_comma(developer: Client, device: Device, acme: Tenant) -> None:
+    response = developer.post(f"{ADMIN}/device/{device.pk}/change/", device_form(device, name="New", key="other"))
+    assert response.status_code == 302, response.content
+    with tenant_context(acme):
+        device.refresh_from_db()
+    assert (device.name, device.key, device.tags) == ("New", "pump-7", ["a", "b"])
+
+
+def test_a_new_device_is_added(developer: Client, device: Device, acme: Tenant) -> None:
+    response = developer.post(f"{ADMIN}/device/add/", device_form(device, key="pump-8", tags=""))
+    assert response.status_code == 302, response.content
+    with tenant_context(acme):
+        assert Device.objects.get(key="pump-8").tags == []
+
+
+def test_a_circle_of_sites_is_an_error_in_the_form(developer: Client, device: Device, acme: Tenant) -> None:
+    with tenant_context(acme):
+        plant, hall = Site.objects.get(name="Plant"), Site.objects.get(name="Hall")
+    form = {"name": "Plant", "kind": "site", "timezone": "UTC", "parent": hall.pk}
+    response = developer.post(f"{ADMIN}/site/{plant.pk}/change/", form)
+    assert response.status_code == 200
+    assert "cannot stand inside itself" in response.content.decode()
+
+
+def test_a_token_is_issued_by_a_button_and_shown_once(developer: Client, device: Device, acme: Tenant) -> None:
+    url = f"{ADMIN}/device/{device.pk}/issue-token"
+    asked = developer.get(url)
+    assert asked.status_code == 200
+    with tenant_context(acme):
+        assert not DeviceCredential.objects.exists()
+
+    answer = developer.post(url)
+    found = re.search(r'id="issued-secret"[^>]*>([^<]+)<', answer.content.decode())
+    assert found is not None
+    assert answer["Cache-Control"] == "no-store"
+    with tenant_context(acme):
+        assert authenticate_device_token(token=found[1], now=timezone.now()) is not None
+        secret_hash = DeviceCredential.objects.get().secret_hash
+    page = developer.get(f"{ADMIN}/device/{device.pk}/change/").content.decode()
+    assert found[1] not in page
+    assert secret_hash not in page
+
+
+def test_an_mqtt_password_is_issued_with_its_username(developer: Client, device: Device) -> None:
+    page = developer.post(f"{ADMIN}/device/{device.pk}/issue-mqtt-credential").content.decode()
+    assert "acme/pump-7" in page
+    assert 'id="issued-secret"' in page
+
+
+def test_the_eleventh_token_is_refused_with_a_reason(developer: Client, device: Device, acme: Tenant) -> None:
+    with tenant_context(acme):
+        for _ in range(10):
+            issue_credential(device=device, kind="token", now=timezone.now())
+    page = developer.post(f"{ADMIN}/device/{device.pk}/issue-token").content.decode()
+    assert "ten valid tokens" in page
+    assert 'id="issued-secret"' not in page
+
+
+def test_chosen_credentials_are_revoked(developer: Client, device: Device, acme: Tenant) -> None:
+    with tenant_context(acme):
+        chosen = issue_credential(device=device, kind="token", now=timezone.now())
+        other = issue_credential(device=device, kind="mqtt", now=timezone.now())
+    url = f"{ADMIN}/device/{device.pk}/revoke-credentials"
+    assert str(chosen.credential_id) in developer.get(url).content.decode()
+    assert developer.post(url, {"credential": [str(chosen.credential_id)]}).status_code == 302
+    with tenant_context(acme):
+        assert [c.pk for c in DeviceCredential.objects.filter(revoked_at=None)] == [other.credential_id]
+
+
+def test_a_viewer_looks_and_changes_nothing(viewer: Client, device: Device) -> None:
+    assert viewer.get(f"{ADMIN}/device/{device.pk}/change/").status_code == 200
+    assert viewer.post(f"{ADMIN}/device/{device.pk}/change/", device_form(device)).status_code == 403
+    for name in ("issue-token", "issue-mqtt-credential", "revoke-credentials"):
+        assert viewer.post(f"{ADMIN}/device/{device.pk}/{name}").status_code == 403
+
+
+def test_deleting_devices_and_types_goes_through_the_services(developer: Client, device: Device, acme: Tenant) -> None:
+    assert developer.post(f"{ADMIN}/devicetype/{device.device_type_id}/delete/", {"post": "yes"}).status_code in {200, 403}
+    form = {"action": "delete_selected", "_selected_action": [device.pk], "post": "yes"}
+    assert developer.post(f"{ADMIN}/device/", form).status_code == 302
+    with tenant_context(acme):
+        assert not Device.objects.exists()
+        assert DeviceType.objects.exists()
+
+
+def test_a_rejected_message_shows_its_payload_inert(developer: Client, acme: Tenant) -> None:
+    with tenant_context(acme):
+        message = RejectedMessage.objects.create(
+            received_at=timezone.now(), protocol="mqtt", source="t/x", reason="not_json", detail="d", payload=b"<script>", payload_bytes=8
+        )
+    page = developer.get(f"/t/acme/admin/telemetry/rejectedmessage/{message.pk}/change/")
+    assert page.status_code == 200
+    assert "&lt;script&gt;" in page.content.decode()
+    assert developer.get("/t/acme/admin/telemetry/rejectedmessage/").status_code == 200
+    assert developer.get("/t/acme/admin/telemetry/rejectedmessage/add/").status_code == 403
