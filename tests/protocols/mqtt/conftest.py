@@ -1,0 +1,90 @@
+"""A real broker, and a listener that runs in this process."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from django.conf import settings
+from django.db import connections
+from paho.mqtt.enums import CallbackAPIVersion
+
+from protocols.mqtt.address import BrokerAddress, parse_broker_url
+from protocols.mqtt.listener import CLIENT_ID, MqttListener
+
+WAIT_SECONDS = 10.0
+
+
+def wait_until(is_true: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
+    """Wait for something that other threads or processes bring about."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def connect(address: BrokerAddress, *, client_id: str = "", clean_session: bool = True) -> paho.Client:
+    """Return a connected client."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=clean_session)
+    client.username_pw_set(address.username, address.password)
+    client.max_inflight_messages_set(500)
+    client.connect(address.host, address.port)
+    client.loop_start()
+    wait_until(client.is_connected)
+    return client
+
+
+def disconnect(client: paho.Client) -> None:
+    client.disconnect()
+    client.loop_stop()
+
+
+@pytest.fixture
+def broker() -> BrokerAddress:
+    """The broker with the platform's login, and no session of an earlier listener."""
+    if not settings.MQTT_URL:
+        pytest.skip("no MQTT broker")
+    address = parse_broker_url(settings.MQTT_URL)
+    disconnect(connect(address, client_id=CLIENT_ID))  # a clean session drops the persistent one
+    return address
+
+
+@pytest.fixture
+def platform(broker: BrokerAddress) -> Iterator[paho.Client]:
+    """A client that may publish anywhere."""
+    client = connect(broker)
+    yield client
+    disconnect(client)
+
+
+RunListener = Callable[[], AbstractContextManager[MqttListener]]
+
+
+@pytest.fixture
+def run_listener(broker: BrokerAddress, transactional_db: None, tmp_path: Path) -> RunListener:
+    """Return a context in which a listener runs; leaving it stops the listener as SIGTERM would."""
+
+    @contextmanager
+    def run() -> Iterator[MqttListener]:
+        ready_file = tmp_path / "ready"
+        ready_file.unlink(missing_ok=True)
+        listener = MqttListener(broker, ready_file=ready_file)
+
+        def work() -> None:
+            listener.run()
+            connections.close_all()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        wait_until(ready_file.exists)
+        try:
+            yield listener
+        finally:
+            listener.request_stop()
+            thread.join(20)
+            assert not thread.is_alive()
+
+    return run
