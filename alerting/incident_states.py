@@ -1,9 +1,16 @@
 """The states of an incident: one table, one `transition()`. Pure."""
 
+from typing import Literal, get_args
+
 from alerting.errors import IllegalTransitionError
 
+State = Literal["new", "acknowledged", "investigating", "resolved"]
+Action = Literal["acknowledge", "investigate", "resolve", "reopen"]
+STATES: tuple[State, ...] = get_args(State)
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
 # (state, action) -> state afterwards; what is not listed is illegal.
-TRANSITIONS = {
+TRANSITIONS: dict[tuple[str, str], State] = {
     ("new", "acknowledge"): "acknowledged",
     ("new", "investigate"): "investigating",
     ("new", "resolve"): "resolved",
@@ -12,8 +19,6 @@ TRANSITIONS = {
     ("investigating", "resolve"): "resolved",
     ("resolved", "reopen"): "new",
 }
-STATES = ("new", "acknowledged", "investigating", "resolved")
-ACTIONS = ("acknowledge", "investigate", "resolve", "reopen")
 
 
 def allowed_actions(state: str) -> list[str]:
