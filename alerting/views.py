@@ -5,12 +5,12 @@ reads itself again, as it does on a live frame. A browser without scripts is sen
 """
 
 import uuid
-from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from django.core.paginator import Paginator
-from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
@@ -18,8 +18,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from alerting import services
 from alerting.incident_states import ACTIONS, allowed_actions
-from alerting.models import Incident, Severity
+from alerting.models import Alert, Incident, Severity
+from devices.models import Metric
 from iiot_site.lib.errors import IIoTError
+from tenants.models import User
 from tenants.page_access import page
 
 PAGE_SIZE = 25
@@ -30,17 +32,8 @@ STATE_CHOICES = {"open": "Open", "new": "New", "resolved": "Resolved", "all": "A
 def list_by_urgency(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
     """Order by what burns: nobody on it first, then severity, then the longest open; resolved ones newest first."""
     nobody = Case(When(state=Incident.State.NEW, then=0), When(state=Incident.State.RESOLVED, then=2), default=1)
-    severity = Case(
-        *(When(severity=name, then=Value(rank)) for rank, name in enumerate(Severity.values)), output_field=IntegerField()
-    )
+    severity = Case(*(When(severity=name, then=Value(rank)) for rank, name in enumerate(Severity.values)), output_field=IntegerField())
     return incidents.select_related("device", "site", "assignee").order_by(nobody, severity, "-opened_at")
-
-
-def count_open_by_severity() -> list[tuple[str, int]]:
-    """Return the severities that have open incidents, worst first."""
-    rows = Incident.objects.exclude(state=Incident.State.RESOLVED).values_list("severity").annotate(Count("id")).order_by()
-    counts = Counter(dict(rows))
-    return [(severity, counts[severity]) for severity in Severity.values if counts[severity]]
 
 
 @page("incident:read")
@@ -57,7 +50,6 @@ def show_incidents(request: HttpRequest) -> HttpResponse:
         "severity": severity,
         "states": STATE_CHOICES,
         "severities": Severity.choices,
-        "by_severity": count_open_by_severity(),
     }
     return _render_part(request, "alerting/incidents.html", "alerting/_incidents.html", context)
 
@@ -84,13 +76,23 @@ def show_incident_count(request: HttpRequest) -> HttpResponse:
 def show_incident(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
     """One incident; an htmx request gets what changes with its state."""
     incident = get_object_or_404(Incident.objects.select_related("device", "site", "assignee"), id=incident_id)
+    alerts = list(incident.alerts.select_related("device").order_by("-occurred_at")[:50])
     context = {
         "incident": incident,
+        "chart_metric": _find_chart_metric(incident, alerts),
         "actions": allowed_actions(incident.state),
-        "alerts": incident.alerts.select_related("device").order_by("-occurred_at")[:50],
+        "alerts": alerts,
         "events": incident.events.select_related("actor").order_by("-at", "-id")[:200],
     }
     return _render_part(request, "alerting/incident.html", "alerting/_incident.html", context)
+
+
+def _find_chart_metric(incident: Incident, alerts: list[Alert]) -> Metric | None:
+    """Return the metric that raised the incident, where an alert names one of the incident's device."""
+    keys = [alert.details.get("metric") for alert in alerts if alert.device_id == incident.device_id]
+    if incident.device is None or not keys or not isinstance(keys[0], str):
+        return None
+    return Metric.objects.filter(device_type=incident.device.device_type_id, key=keys[0]).exclude(data_type=Metric.DataType.TEXT).first()
 
 
 @page("incident:write")
@@ -98,10 +100,12 @@ def show_incident(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
 def act_on_incident(request: HttpRequest, incident_id: uuid.UUID, action: str) -> HttpResponse:
     """Acknowledge, investigate, resolve or reopen."""
     get_object_or_404(Incident, id=incident_id)
+    if action not in ACTIONS:
+        raise Http404
     return _answer(
         request,
         incident_id,
-        lambda: services.transition_incident(incident_id=incident_id, action=action, actor=request.user, now=timezone.now()),
+        lambda: services.transition_incident(incident_id=incident_id, action=action, actor=_person(request), now=timezone.now()),
     )
 
 
@@ -114,8 +118,12 @@ def add_note(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
     if not text or len(text) > MAX_NOTE_CHARS:
         return HttpResponse(f"Write a note of 1 to {MAX_NOTE_CHARS} characters.", status=422, content_type="text/plain")
     return _answer(
-        request, incident_id, lambda: services.add_note(incident_id=incident_id, actor=request.user, now=timezone.now(), text=text)
+        request, incident_id, lambda: services.add_note(incident_id=incident_id, actor=_person(request), now=timezone.now(), text=text)
     )
+
+
+def _person(request: HttpRequest) -> User:
+    return cast("User", request.user)  # the page decorator lets only members in
 
 
 def _answer(request: HttpRequest, incident_id: uuid.UUID, act: Callable[[], object]) -> HttpResponse:

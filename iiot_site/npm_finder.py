@@ -51,5 +51,5 @@ class NpmFinder(BaseFinder):
 
     def list(self, ignore_patterns: Iterable[str] | None) -> Iterator[tuple[str, FileSystemStorage]]:
         for name in FILES:
-            if not matches_patterns(name, ignore_patterns) and (self.root / name).is_file():
+            if not matches_patterns(name, ignore_patterns or []) and (self.root / name).is_file():
                 yield name, self.storage

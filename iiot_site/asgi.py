@@ -1,0 +1,30 @@
+"""The web process: HTTP to Django, WebSockets on `/ws/live` to the live consumer, with or without `/t/<slug>` before it."""
+
+import os
+import re
+
+from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
+django_application = get_asgi_application()
+
+from iiot_site.live_consumer import LiveConsumer  # noqa: E402 - models can be imported only once Django is set up
+
+_LIVE_PATH = re.compile(r"(?:/t/(?P<slug>[^/]+))?/ws/live\Z")
+_live_application = LiveConsumer.as_asgi()
+
+
+async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """Dispatch a connection; a WebSocket to any other path is refused as one to an unknown tenant is."""
+    if scope["type"] == "http":
+        await django_application(scope, receive, send)  # type: ignore[arg-type]  # the stubs type the scope as a dict
+    elif scope["type"] == "websocket":
+        match = _LIVE_PATH.match(scope["path"])
+        if match is None:
+            await receive()
+            await send({"type": "websocket.close", "code": 4404, "reason": ""})
+        else:
+            await _live_application({**scope, "tenant_slug": match["slug"]}, receive, send)
+    else:
+        raise NotImplementedError(f"{scope['type']} is not served here")

@@ -1,0 +1,148 @@
+"""Health: is this process alive, and does everything it needs answer? Open to everybody, so it names no hosts.
+
+Each check has two seconds; all run side by side, and their result is kept for one second, so that asking costs nothing.
+"""
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from threading import Lock
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import psycopg
+import redis
+from cachetools import TTLCache, cached
+from django.conf import settings
+from django.utils import timezone
+
+from iiot_site.celery import app as celery_app
+
+logger = logging.getLogger(__name__)
+
+LIMIT_SECONDS = 2.0
+HEARTBEAT_WITHIN = timedelta(seconds=20)
+State = Literal["ok", "off", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one dependency answered. `off`: not set up, and the platform does without it."""
+
+    state: State
+    detail: str = ""
+    ms: int = 0
+
+
+def _connect() -> "psycopg.Connection[tuple[Any, ...]]":
+    """A connection of its own: a thread of Django's would stay open, and would wait for ever on a dead host."""
+    config = settings.DATABASES["default"]
+    return psycopg.connect(
+        host=config["HOST"],
+        port=config["PORT"] or None,
+        user=config["USER"],
+        password=config["PASSWORD"] or None,
+        dbname=config["NAME"],
+        connect_timeout=int(LIMIT_SECONDS),
+    )
+
+
+def check_postgres() -> Check:
+    """The database answers a query."""
+    with _connect() as connection:
+        connection.execute("SELECT 1")
+    return Check("ok")
+
+
+def check_redis() -> Check:
+    """Cache, queues and live frames."""
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=LIMIT_SECONDS, socket_connect_timeout=LIMIT_SECONDS) as client:
+        client.ping()
+    return Check("ok")
+
+
+def check_mqtt() -> Check:
+    """The broker accepts connections."""
+    if not settings.MQTT_URL:
+        return Check("failed", "No broker is set up. Start the platform with `manage.py up`, or set MQTT_URL.")
+    return _reach(settings.MQTT_URL, 1883)
+
+
+def check_amqp() -> Check:
+    """RabbitMQ accepts connections; it is optional."""
+    if not settings.AMQP_URL:
+        return Check("off", "Run `apt-get install rabbitmq-server` and start again, or set AMQP_URL.")
+    return _reach(settings.AMQP_URL, 5672)
+
+
+def _reach(url: str, default_port: int) -> Check:
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname or "localhost", parts.port or default_port), timeout=LIMIT_SECONDS):
+        return Check("ok")
+
+
+def check_worker() -> Check:
+    """Some Celery worker answers."""
+    if celery_app.control.ping(timeout=LIMIT_SECONDS / 2, limit=1):
+        return Check("ok")
+    return Check("failed", "No worker answers: rules and tenant creation wait. Look at worker.log.")
+
+
+def check_listeners() -> Check:
+    """Every listener that was started reports itself as connected."""
+    with _connect() as connection:
+        rows = connection.execute("SELECT name, state, heartbeat_at FROM protocols_listenerstate WHERE state <> 'stopped'").fetchall()
+    if not rows:
+        return Check("failed", "No listener runs: MQTT messages wait in the broker. Look at listen-mqtt.log.")
+    oldest = timezone.now() - HEARTBEAT_WITHIN
+    silent = [f"{name} is {state if beat >= oldest else 'silent'}" for name, state, beat in rows if state != "connected" or beat < oldest]
+    return Check("failed", ", ".join(silent)) if silent else Check("ok", ", ".join(name for name, _, _ in rows))
+
+
+CHECKS: dict[str, Callable[[], Check]] = {
+    "postgres": check_postgres,
+    "redis": check_redis,
+    "mqtt": check_mqtt,
+    "amqp": check_amqp,
+    "worker": check_worker,
+    "listeners": check_listeners,
+}
+_threads = ThreadPoolExecutor(max_workers=2 * len(CHECKS), thread_name_prefix="health")
+
+
+@cached(TTLCache(maxsize=1, ttl=1), key=lambda: "all", lock=Lock())
+def run_checks() -> dict[str, Check]:
+    """Run all checks side by side; what does not answer in time has failed."""
+    pending = {name: _threads.submit(_run, name, check) for name, check in CHECKS.items()}
+    deadline = time.monotonic() + LIMIT_SECONDS
+    return {name: _collect(future, deadline) for name, future in pending.items()}
+
+
+def _run(name: str, check: Callable[[], Check]) -> Check:
+    start = time.monotonic()
+    try:
+        result = check()
+    except Exception as exc:  # noqa: BLE001 - whatever a check raises, its dependency has failed
+        logger.warning("health check %s: %s", name, exc)  # the words may name hosts, so they stay in the log
+        result = Check("failed", "Does not answer. The reason is in the log of the web process.")
+    return replace(result, ms=round((time.monotonic() - start) * 1000))
+
+
+def _collect(future: "Future[Check]", deadline: float) -> Check:
+    try:
+        return future.result(timeout=max(0.0, deadline - time.monotonic()))
+    except FutureTimeoutError:
+        return Check("failed", f"Did not answer within {LIMIT_SECONDS:.0f} s.", ms=round(LIMIT_SECONDS * 1000))
+
+
+def describe_health() -> tuple[bool, dict[str, object]]:
+    """Return whether all that is needed answers, and the words of the answer."""
+    checks = run_checks()
+    is_well = all(check.state != "failed" for check in checks.values())
+    described = {name: {"status": check.state, "detail": check.detail, "ms": check.ms} for name, check in checks.items()}
+    return is_well, {"status": "ok" if is_well else "failed", "checks": described}

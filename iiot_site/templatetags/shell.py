@@ -1,0 +1,211 @@
+"""`{% load shell %}`: icons, ages, numbers, permission checks and the import map of our script modules."""
+
+import json
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import QueryDict
+from django.template import Context, Library
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from tenants.permissions import allows as permissions_allow
+
+register = Library()
+
+SCRIPT_MODULES = ("ages", "chart-box", "device-chart", "live", "toast")
+SEVERITY_ICONS = {
+    "critical": "alert-octagon",
+    "high": "alert-triangle",
+    "medium": "alert-circle",
+    "low": "circle-arrow-down",
+    "info": "info-circle",
+}
+STATE_ICONS = {"new": "bell", "acknowledged": "user-check", "investigating": "tool", "resolved": "circle-check"}
+STATUS_ICONS = {"online": "circle-check", "stale": "clock-pause", "offline": "wifi-off", "never": "circle-dashed"}
+STATUS_WORDS = {"online": "Online", "stale": "Stale", "offline": "Offline", "never": "Never seen"}
+QUALITY_ICONS = {"good": "check", "uncertain": "question-mark", "bad": "x"}
+
+
+@register.simple_tag
+def icon(name: str, size: str = "") -> SafeString:
+    """An icon of the sprite, hidden from screen readers: a word always stands beside it."""
+    classes = f"icon icon-{size}" if size else "icon"
+    return format_html('<svg class="{}" aria-hidden="true"><use href="{}#{}"></use></svg>', classes, static("img/icons.svg"), name)
+
+
+def _tag(kind: str, icon_name: str, word: str) -> SafeString:
+    return format_html('<span class="tag tag-{}">{} {}</span>', kind, icon(icon_name), word)
+
+
+@register.simple_tag
+def severity_tag(severity: str, count: int | None = None) -> SafeString:
+    """A severity as icon and word, with a count where one is given."""
+    word = severity.capitalize()
+    return _tag(severity, SEVERITY_ICONS.get(severity, "info-circle"), word if count is None else f"{count} {word.lower()}")
+
+
+@register.simple_tag
+def state_tag(state: str) -> SafeString:
+    """An incident's state as icon and word."""
+    return _tag(state, STATE_ICONS.get(state, "info-circle"), state.capitalize())
+
+
+@register.simple_tag
+def status_tag(status: str) -> SafeString:
+    """A device's status as icon and word."""
+    return _tag(status, STATUS_ICONS[status], STATUS_WORDS[status])
+
+
+@register.simple_tag
+def quality_tag(quality: str) -> SafeString:
+    """A reading's quality as icon and word."""
+    return _tag(quality, QUALITY_ICONS[quality], quality.capitalize())
+
+
+@register.simple_tag
+def age(moment: datetime | None, mode: str = "") -> SafeString:
+    """How long ago `moment` was; `ages.js` keeps it true. `mode="ago"` adds the word."""
+    if moment is None:
+        return mark_safe('<span class="text-secondary">never</span>')
+    text = format_age((timezone.now() - moment).total_seconds()) + (" ago" if mode == "ago" else "")
+    return format_html('<time class="num nowrap" datetime="{}" data-age="{}">{}</time>', moment.isoformat(), mode, text)
+
+
+@register.simple_tag
+def local_time(moment: datetime | None) -> SafeString | str:
+    """A moment in UTC, which `ages.js` turns into the reader's time zone."""
+    if moment is None:
+        return "—"
+    text = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html('<time class="num nowrap" datetime="{}" data-local title="{}">{}</time>', moment.isoformat(), text, text)
+
+
+def format_age(seconds: float) -> str:
+    """Return a duration in its two largest units: 42 s, 7 min, 3 h 5 min, 2 d 4 h."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86_400:
+        hours, minutes = whole // 3600, whole % 3600 // 60
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = whole // 86_400, whole % 86_400 // 3600
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+@register.filter
+def number(value: object) -> str:
+    """A measured value at six significant digits, without an exponent where a person would not use one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return str(value)
+    text = f"{value:.6g}"
+    return text if "e" in text else f"{float(text):,}".removesuffix(".0")
+
+
+@register.filter
+def allows(permissions: Collection[str], permission: str) -> bool:
+    """Whether the page's reader may do `resource:action`."""
+    return permissions_allow(frozenset(permissions or ()), permission)
+
+
+@register.simple_tag(takes_context=True)
+def query(context: Context, **changes: object) -> str:
+    """The page's query string with some parameters changed; an empty value removes one."""
+    params: QueryDict = context["request"].GET
+    kept = {key: value for key, value in params.items() if key not in changes and value}
+    return "?" + urlencode(kept | {key: value for key, value in changes.items() if value not in (None, "")})
+
+
+@register.simple_tag(takes_context=True)
+def script_modules(context: Context) -> SafeString:
+    """The import map: our module names to hashed files, so that they may import each other and be cached for ever."""
+    imports = {f"iiot/{name}.js": static(f"js/{name}.js") for name in SCRIPT_MODULES}
+    data = json.dumps({"imports": imports}).replace("<", "\\u003c")
+    return format_html('<script type="importmap" nonce="{}">{}</script>', context.get("CSP_NONCE", ""), mark_safe(data))  # noqa: S308 - escaped above
+
+
+EVENT_ICONS = {
+    "opened": "alert-triangle",
+    "alert_joined": "alert-triangle",
+    "alert_resolved": "check",
+    "alert_withdrawn": "bell-off",
+    "severity_raised": "circle-arrow-up",
+    "acknowledged": "user-check",
+    "investigating": "tool",
+    "resolved": "circle-check",
+    "reopened": "rotate-clockwise",
+    "noted": "message-circle",
+    "assigned": "user",
+    "unassigned": "user",
+}
+
+
+@register.filter
+def event_icon(kind: str) -> str:
+    """The icon of a line in an incident's timeline."""
+    return EVENT_ICONS.get(kind, "info-circle")
+
+
+@register.filter
+def explain(details: dict[str, Any]) -> list[tuple[str, str]]:
+    """Why an alert fired, as labels and words: what a rule says first, then whatever else the source told."""
+    rest = dict(details)
+    for known in ("rule", "ts", "type", "metric"):
+        rest.pop(known, None)
+    lines = []
+    if name := rest.pop("rule_name", None):
+        version = rest.pop("rule_version", None)
+        lines.append(("Rule", f"{name}, version {version}" if version else name))
+    if "value" in rest:
+        lines.append(("Value", f"{number(rest.pop('value'))} {rest.pop('unit', '')}".strip()))
+    if isinstance(condition := rest.pop("condition", None), dict):
+        lines.append(("Condition", _condition_in_words(condition)))
+    if (quality := rest.pop("quality", None)) in (0, 1, 2):
+        lines.append(("Quality", quality_name(quality)))
+    return lines + [(key.replace("_", " ").capitalize(), _in_words(value)) for key, value in rest.items() if value not in (None, "")]
+
+
+def _condition_in_words(condition: dict[str, Any]) -> str:
+    if "operator" not in condition or "threshold" not in condition:
+        return _in_words(condition)
+    words = f"{condition.get('metric', '')} {condition['operator']} {number(condition['threshold'])}".strip()
+    clear = condition.get("clear_threshold")
+    return words if clear is None else f"{words}, clears at {number(clear)}"
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_in_words(inner)}" for key, inner in value.items() if inner is not None)
+    if isinstance(value, list):
+        return ", ".join(_in_words(inner) for inner in value)
+    return number(value)
+
+
+@register.filter
+def duration(length: timedelta) -> str:
+    """A duration as `format_age` writes it."""
+    return format_age(length.total_seconds())
+
+
+@register.filter
+def quality_name(quality: int) -> str:
+    """Good, uncertain or bad, from what is stored."""
+    return ("good", "uncertain", "bad")[quality]
+
+
+@register.filter
+def indent(depth: int) -> str:
+    """Blanks that show in a list of choices how deep a site lies."""
+    return "\u00a0\u00a0\u00a0" * depth
+
+
+@register.filter
+def is_text(value: object) -> bool:
+    """Whether a value is words, which no chart can draw."""
+    return isinstance(value, str)

@@ -1,0 +1,74 @@
+"""What the chart on a device's page draws: at most about a thousand points, however long the span."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from devices.models import Device, Metric
+from devices.selectors import list_site_subtree_ids
+from rules.models import Rule
+from telemetry.selectors import load_buckets, load_history
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A choice of how far back the chart looks, and how wide a bucket is when raw points are too many."""
+
+    label: str
+    length: timedelta
+    bucket: timedelta
+
+
+SPANS = {
+    "15m": Span("15 min", timedelta(minutes=15), timedelta(seconds=2)),
+    "1h": Span("1 h", timedelta(hours=1), timedelta(seconds=5)),
+    "24h": Span("24 h", timedelta(hours=24), timedelta(minutes=2)),
+    "7d": Span("7 d", timedelta(days=7), timedelta(minutes=15)),
+}
+RAW_UP_TO = timedelta(hours=1)
+
+
+def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> dict[str, object]:
+    """Return `points` as [ms since 1970, mean, lowest, highest, quality], oldest first; raw ones where they are few."""
+    start, end = now - span.length, now + timedelta(minutes=10)
+    points: list[list[float]] | None = None
+    if span.length <= RAW_UP_TO:
+        page = load_history(device=device, metrics=[metric], start=start, end=end)
+        if page.next_cursor is None:
+            points = [[_ms(p.ts), p.value, p.value, p.value, p.quality] for p in page.points if not isinstance(p.value, str)]
+    bucket_ms = 0.0
+    if points is None:
+        buckets = load_buckets(device=device, metrics=[metric], start=start, end=now, width=span.bucket).buckets
+        points = [[_ms(b.ts), b.average, b.minimum, b.maximum, b.quality] for b in buckets]
+        bucket_ms = span.bucket.total_seconds() * 1000
+    return {
+        "metric": metric.key,
+        "name": str(metric),
+        "unit": metric.unit,
+        "from": _ms(start),
+        "to": _ms(now),
+        "bucket_ms": bucket_ms,
+        "points": points,
+        "limits": _load_limits(device, metric),
+    }
+
+
+def _load_limits(device: Device, metric: Metric) -> list[dict[str, object]]:
+    """Return the thresholds of the enabled rules that watch this metric of this device."""
+    rules = Rule.objects.filter(
+        Q(device=None) | Q(device=device),
+        Q(device_type=None) | Q(device_type=device.device_type_id),
+        is_enabled=True,
+        condition__type="threshold",
+        condition__metric=metric.key,
+    )
+    return [
+        {"name": rule.name, "severity": rule.severity, "operator": rule.condition["operator"], "value": rule.condition["threshold"]}
+        for rule in rules
+        if rule.site_id is None or device.site_id in list_site_subtree_ids(rule.site_id)
+    ]
+
+
+def _ms(moment: datetime) -> float:
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,134 @@
+"""Pages of devices: the list, and the device with its live values, chart and open incidents."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from django.conf import settings
+from django.core.paginator import Paginator
+from django.db.models import Count, F, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.http import require_GET
+
+from alerting.models import Alert, Incident
+from alerting.views import list_by_urgency
+from devices.models import Device, DeviceCredential, DeviceType
+from devices.selectors import filter_by_status, list_site_subtree_ids, list_site_tree
+from devices.status import DEVICE_STATUSES, device_status
+from iiot_site.web.device_chart import SPANS, load_chart
+from telemetry.selectors import list_latest
+from tenants.page_access import page
+
+PAGE_SIZE = 50
+_OPEN = ~Q(incidents__state=Incident.State.RESOLVED) & Q(incidents__isnull=False)
+ORDERS: Final = {"name": ("name", "id"), "last_seen": (F("last_seen_at").asc(nulls_last=True), "id"), "open": ("-open_count", "name", "id")}
+
+
+@page("device:read")
+@require_GET
+def show_devices(request: HttpRequest) -> HttpResponse:
+    """List devices; an htmx request gets the list alone. The address carries every filter, so it can be shared."""
+    now = timezone.now()
+    chosen = {name: request.GET.get(name, "").strip() for name in ("q", "site", "type", "status", "order")}
+    devices = Device.objects.select_related("device_type", "site").annotate(open_count=Count("incidents", filter=_OPEN))
+    devices = _filter(devices, chosen, now).order_by(*ORDERS.get(chosen["order"], ORDERS["name"]))
+    found = Paginator(devices, PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {
+        "devices": found,
+        "rows": [(device, device_status(device.last_seen_at, device.device_type.inactivity_timeout, now)) for device in found],
+        "chosen": chosen,
+        "is_filtered": any(value for name, value in chosen.items() if name != "order"),
+        "sites": list_site_tree(),
+        "types": DeviceType.objects.order_by("name"),
+        "statuses": DEVICE_STATUSES,
+    }
+    response = render(request, "devices/_devices.html" if getattr(request, "htmx", False) else "devices/devices.html", context)
+    patch_vary_headers(response, ["HX-Request"])
+    return response
+
+
+def _filter(devices: QuerySet[Device], chosen: Mapping[str, str], now: datetime) -> QuerySet[Device]:
+    if words := chosen["q"]:
+        devices = devices.filter(Q(name__icontains=words) | Q(key__icontains=words))
+    if chosen["site"]:
+        devices = devices.filter(site_id__in=_subtree(chosen["site"]))
+    if chosen["type"].isdecimal():
+        devices = devices.filter(device_type_id=int(chosen["type"][:18]))
+    for status in DEVICE_STATUSES:
+        if chosen["status"] == status:
+            devices = filter_by_status(devices, status, now)
+    return devices
+
+
+def _subtree(site_id: str) -> list[uuid.UUID]:
+    try:
+        return list_site_subtree_ids(uuid.UUID(site_id))
+    except ValueError:
+        return []
+
+
+@page("device:read")
+@require_GET
+def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
+    """The device: what it says now, how that developed, what is wrong with it, how it sends."""
+    now = timezone.now()
+    device = get_object_or_404(Device.objects.select_related("device_type", "site", "gateway"), uuid=device_id)
+    latest = list_latest(device)
+    context = {
+        "device": device,
+        "status": device_status(device.last_seen_at, device.device_type.inactivity_timeout, now),
+        "latest": latest,
+        "chart_metric": _choose_chart_metric(device, [value.metric for value in latest if not isinstance(value.value, str)]),
+        "spans": SPANS,
+        "incidents": _open_incidents(device),
+        "how_to_send": _how_to_send(request, device),
+    }
+    return render(request, "devices/device.html", context)
+
+
+@page("incident:read")
+@require_GET
+def show_device_incidents(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
+    """The open incidents of a device."""
+    device = get_object_or_404(Device, uuid=device_id)
+    return render(request, "devices/_device_incidents.html", {"device": device, "incidents": _open_incidents(device)})
+
+
+@page("telemetry:read")
+@require_GET
+def show_device_chart(request: HttpRequest, device_id: uuid.UUID) -> JsonResponse:
+    """What the chart draws of one metric (`metric`, `span`), in as many points as a screen has."""
+    device = get_object_or_404(Device.objects.select_related("device_type"), uuid=device_id)
+    metric = get_object_or_404(device.device_type.metrics, key=request.GET.get("metric", ""))
+    span = SPANS.get(request.GET.get("span", ""), SPANS["1h"])
+    return JsonResponse(load_chart(device=device, metric=metric, span=span, now=timezone.now()))
+
+
+def _choose_chart_metric(device: Device, metrics: list[str]) -> str:
+    """Return what an operator wants to see first: the metric that burns, else the first one."""
+    firing = Alert.objects.filter(device=device, resolved_at=None).order_by("-occurred_at")
+    burning = list_by_urgency(Incident.objects.filter(alerts__in=firing)).values_list("alerts__details__metric", flat=True).first()
+    return burning if burning in metrics else next(iter(metrics), "")
+
+
+def _open_incidents(device: Device) -> list[Incident]:
+    return list(list_by_urgency(Incident.objects.filter(device=device).exclude(state=Incident.State.RESOLVED))[:20])
+
+
+def _how_to_send(request: HttpRequest, device: Device) -> dict[str, object]:
+    """Addresses and commands for whoever connects the device. Names only, never a secret."""
+    slug = request.tenant.slug  # type: ignore[attr-defined]  # set by TenantMiddleware
+    credentials = device.credentials.filter(kind=DeviceCredential.Kind.MQTT, revoked_at=None)
+    metric = device.device_type.metrics.order_by("key").values_list("key", flat=True).first()
+    return {
+        "username": credentials.values_list("identifier", flat=True).first(),
+        "topic": f"t/{slug}/{device.key}/telemetry",
+        "mqtt_host": settings.IIOT_MQTT_PUBLIC_HOST,
+        "mqtt_port": settings.IIOT_MQTT_PUBLIC_PORT,
+        "url": request.build_absolute_uri("/api/v1/telemetry"),
+        "metric": metric or "temperature",
+    }

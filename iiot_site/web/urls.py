@@ -1,0 +1,11 @@
+"""Pages outside of every tenant."""
+
+from django.urls import path
+
+from iiot_site.web import session_views, tenant_views
+
+urlpatterns = [
+    path("", tenant_views.pick_tenant, name="home"),
+    path("login", session_views.log_in, name="login"),
+    path("logout", session_views.log_out, name="logout"),
+]
