@@ -50,6 +50,7 @@ TENANT_MODEL = "tenants.Tenant"
 TENANT_DOMAIN_MODEL = "tenants.Domain"
 
 MIDDLEWARE = [
+    "iiot_site.web.health_middleware.HealthMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -129,6 +130,8 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 # Ticks only; each task hands on to one task per tenant. A tick that waited longer than its period is dropped.
 CELERY_BEAT_SCHEDULE = {
     "sweep-rules": {"task": "rules.tasks.sweep_rules_task", "schedule": 30.0, "options": {"expires": 30}},
+    "create-partitions": {"task": "telemetry.tasks.create_partitions_task", "schedule": 3600.0, "options": {"expires": 3600}},
+    "trim-rejections": {"task": "telemetry.tasks.trim_rejections_task", "schedule": 60.0, "options": {"expires": 60}},
 }
 
 # --- Device protocols
@@ -202,6 +205,7 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "PREPROCESSING_HOOKS": ["iiot_site.lib.openapi.strip_trailing_slashes"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -8,5 +8,5 @@ router.register("sites", SiteViewSet, basename="site")
 router.register("device-types", DeviceTypeViewSet, basename="device-type")
 router.register("metrics", MetricViewSet, basename="metric")
 router.register("devices", DeviceViewSet, basename="device")
-router.register(rf"devices/(?P<device_uuid>{UUID_PATTERN})/credentials", CredentialViewSet, basename="device-credential")
+router.register(rf"devices/(?P<id>{UUID_PATTERN})/credentials", CredentialViewSet, basename="device-credential")
 urlpatterns = router.urls

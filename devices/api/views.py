@@ -43,6 +43,7 @@ class PlantViewSet(ModelViewSet[Any]):
     """Changes go through the app's services; the database's last word on a race is a 409."""
 
     lookup_field = "uuid"
+    lookup_url_kwarg = "id"
     lookup_value_regex = UUID_PATTERN
 
     def save(self, instance: Any) -> None:
@@ -159,6 +160,7 @@ class CredentialViewSet(mixins.ListModelMixin, GenericViewSet[DeviceCredential])
     permission_resource = "credential"
     queryset = DeviceCredential.objects.all()
     serializer_class = CredentialSerializer
+    lookup_url_kwarg = "cid"
     lookup_value_regex = UUID_PATTERN
     filterset_fields = ["kind"]
     ordering_fields = ["created_at"]
@@ -170,17 +172,17 @@ class CredentialViewSet(mixins.ListModelMixin, GenericViewSet[DeviceCredential])
         return super().get_queryset().filter(device=self._device())
 
     def _device(self) -> Device:
-        return get_object_or_404(Device, uuid=self.kwargs["device_uuid"])
+        return get_object_or_404(Device, uuid=self.kwargs["id"])
 
     @extend_schema(request=NewCredentialSerializer, responses={201: IssuedCredentialSerializer})
-    def create(self, request: Request, device_uuid: str) -> Response:
+    def create(self, request: Request, id: str) -> Response:
         """Issue a credential. The secret is in this answer only; a new MQTT password replaces the old one."""
         serializer = NewCredentialSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         issued = services.issue_credential(device=self._device(), now=timezone.now(), **serializer.validated_data)
         return Response(IssuedCredentialSerializer(issued).data, status=status.HTTP_201_CREATED)
 
-    def destroy(self, request: Request, device_uuid: str, pk: str) -> Response:
+    def destroy(self, request: Request, id: str, cid: str) -> Response:
         """Revoke a credential; the device is refused within seconds."""
         services.revoke_credential(credential=self.get_object(), now=timezone.now())
         return Response(status=status.HTTP_204_NO_CONTENT)

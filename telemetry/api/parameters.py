@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from telemetry.selectors import MAX_LIMIT
@@ -12,6 +14,7 @@ AGGREGATES = ("avg", "min", "max", "count")
 MAX_BUCKETS = 50_000
 
 
+@extend_schema_field(OpenApiTypes.STR)
 class MomentField(serializers.Field[datetime, str, str, Any]):
     """A time as ISO 8601 (UTC where it names no zone) or as milliseconds since 1970."""
 

@@ -9,7 +9,7 @@ from telemetry.api.views import DeviceHistoryView, DeviceLatestView, RejectedMes
 router = OptionalSlashRouter()
 router.register("telemetry/rejected", RejectedMessageViewSet, basename="rejected-message")
 urlpatterns = [
-    re_path(rf"^devices/(?P<device_uuid>{UUID_PATTERN})/latest/?$", DeviceLatestView.as_view(), name="device-latest"),
-    re_path(rf"^devices/(?P<device_uuid>{UUID_PATTERN})/telemetry/?$", DeviceHistoryView.as_view(), name="device-telemetry"),
+    re_path(rf"^devices/(?P<id>{UUID_PATTERN})/latest/?$", DeviceLatestView.as_view(), name="device-latest"),
+    re_path(rf"^devices/(?P<id>{UUID_PATTERN})/telemetry/?$", DeviceHistoryView.as_view(), name="device-telemetry"),
     *router.urls,
 ]

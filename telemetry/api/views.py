@@ -61,10 +61,10 @@ class DeviceLatestView(APIView):
     permission_resource = "telemetry"
 
     @extend_schema(responses=LatestSerializer, examples=[LATEST_EXAMPLE])
-    def get(self, request: Request, device_uuid: str) -> Response:
+    def get(self, request: Request, id: str) -> Response:
         """Return the newest value (by source time) of each metric, with its age."""
         now = timezone.now()
-        device = get_object_or_404(Device, uuid=device_uuid)
+        device = get_object_or_404(Device, uuid=id)
         results = [
             {
                 "metric": latest.metric,
@@ -86,11 +86,11 @@ class DeviceHistoryView(APIView):
     permission_resource = "telemetry"
 
     @extend_schema(parameters=[HistoryParameters], responses=HistorySerializer, examples=[POINT_EXAMPLE])
-    def get(self, request: Request, device_uuid: str) -> Response:
+    def get(self, request: Request, id: str) -> Response:
         """Return stored values, oldest first, from `from` (inclusive) to `to` (exclusive); with `bucket`, aggregated."""
         parameters = HistoryParameters(data=request.query_params)
         parameters.is_valid(raise_exception=True)
-        return answer_history(request, get_object_or_404(Device, uuid=device_uuid), parameters.validated_data)
+        return answer_history(request, get_object_or_404(Device, uuid=id), parameters.validated_data)
 
 
 class HistoryView(APIView):
