@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection
@@ -79,15 +78,15 @@ def list_site_subtree_ids(site_id: uuid.UUID) -> list[uuid.UUID]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def with_site_paths(sites: QuerySet[Site]) -> QuerySet[Site]:
-    """Add `path`, the names from the root down; ordered by it, each site stands below its parent."""
-    return sites.annotate(path=RawSQL(_PATH_SQL, [], output_field=ArrayField(TextField())))  # noqa: S611  # a constant
+def site_path() -> RawSQL:
+    """Return an expression for the names from the root down to a site; ordered by it, each stands below its parent."""
+    return RawSQL(_PATH_SQL, [], output_field=ArrayField(TextField()))  # noqa: S611  # a constant
 
 
 def list_site_tree() -> list[SiteNode]:
     """Return all sites, each below its parent, siblings by name, in one query."""
-    sites: Any = with_site_paths(Site.objects.all())  # a plugin's type would not know of `path`
-    return [SiteNode(site, len(site.path) - 1) for site in sites.order_by("path")]
+    sites = Site.objects.annotate(path=site_path()).order_by("path")
+    return [SiteNode(site, len(site.path) - 1) for site in sites]
 
 
 def filter_by_status(devices: QuerySet[Device], status: DeviceStatus, now: datetime) -> QuerySet[Device]:

@@ -23,6 +23,7 @@ APPEND_SLASH = False
 # --- Apps: what is shared by all tenants, and what each has in a schema of its own
 SHARED_APPS = [
     "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
     "django_tenants",
     "tenants",
     "protocols",

@@ -73,7 +73,7 @@ def test_a_circle_of_sites_is_an_error_in_the_form(developer: Client, device: De
 
 
 def test_a_token_is_issued_by_a_button_and_shown_once(developer: Client, device: Device, acme: Tenant) -> None:
-    url = f"{ADMIN}/device/{device.pk}/issue-token"
+    url = f"{ADMIN}/device/{device.pk}/issue-token/"
     asked = developer.get(url)
     assert asked.status_code == 200
     with tenant_context(acme):
@@ -82,7 +82,7 @@ def test_a_token_is_issued_by_a_button_and_shown_once(developer: Client, device:
     answer = developer.post(url)
     found = re.search(r'id="issued-secret"[^>]*>([^<]+)<', answer.content.decode())
     assert found is not None
-    assert answer["Cache-Control"] == "no-store"
+    assert "no-store" in answer["Cache-Control"]
     with tenant_context(acme):
         assert authenticate_device_token(token=found[1], now=timezone.now()) is not None
         secret_hash = DeviceCredential.objects.get().secret_hash
@@ -92,7 +92,7 @@ def test_a_token_is_issued_by_a_button_and_shown_once(developer: Client, device:
 
 
 def test_an_mqtt_password_is_issued_with_its_username(developer: Client, device: Device) -> None:
-    page = developer.post(f"{ADMIN}/device/{device.pk}/issue-mqtt-credential").content.decode()
+    page = developer.post(f"{ADMIN}/device/{device.pk}/issue-mqtt-credential/").content.decode()
     assert "acme/pump-7" in page
     assert 'id="issued-secret"' in page
 
@@ -101,7 +101,7 @@ def test_the_eleventh_token_is_refused_with_a_reason(developer: Client, device: 
     with tenant_context(acme):
         for _ in range(10):
             issue_credential(device=device, kind="token", now=timezone.now())
-    page = developer.post(f"{ADMIN}/device/{device.pk}/issue-token").content.decode()
+    page = developer.post(f"{ADMIN}/device/{device.pk}/issue-token/").content.decode()
     assert "ten valid tokens" in page
     assert 'id="issued-secret"' not in page
 
@@ -110,7 +110,7 @@ def test_chosen_credentials_are_revoked(developer: Client, device: Device, acme:
     with tenant_context(acme):
         chosen = issue_credential(device=device, kind="token", now=timezone.now())
         other = issue_credential(device=device, kind="mqtt", now=timezone.now())
-    url = f"{ADMIN}/device/{device.pk}/revoke-credentials"
+    url = f"{ADMIN}/device/{device.pk}/revoke-credentials/"
     assert str(chosen.credential_id) in developer.get(url).content.decode()
     assert developer.post(url, {"credential": [str(chosen.credential_id)]}).status_code == 302
     with tenant_context(acme):
@@ -121,7 +121,7 @@ def test_a_viewer_looks_and_changes_nothing(viewer: Client, device: Device) -> N
     assert viewer.get(f"{ADMIN}/device/{device.pk}/change/").status_code == 200
     assert viewer.post(f"{ADMIN}/device/{device.pk}/change/", device_form(device)).status_code == 403
     for name in ("issue-token", "issue-mqtt-credential", "revoke-credentials"):
-        assert viewer.post(f"{ADMIN}/device/{device.pk}/{name}").status_code == 403
+        assert viewer.post(f"{ADMIN}/device/{device.pk}/{name}/").status_code == 403
 
 
 def test_deleting_devices_and_types_goes_through_the_services(developer: Client, device: Device, acme: Tenant) -> None:
