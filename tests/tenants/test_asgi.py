@@ -1,0 +1,90 @@
+"""Under the real web server, requests to two tenants at the same time never see each other's schema."""
+
+import json
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from devices.models import Site
+from tenants.connection import connection
+from tenants.models import Tenant, User
+from tenants.tokens import issue_tokens
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+REQUESTS = 240
+AT_ONCE = 32
+POOL = 20
+START_SECONDS = 30
+
+
+def get(url: str, headers: dict[str, str]) -> tuple[int, dict[str, object]]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, json.load(exc)
+
+
+@pytest.fixture
+def server(process_env: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (tmp_path / "uvicorn.log").open("wb")
+    command = [sys.executable, "-m", "uvicorn", "iiot_site.asgi:application", "--port", str(port), "--no-proxy-headers"]
+    process = subprocess.Popen(command, env=process_env, stdout=log, stderr=subprocess.STDOUT, cwd=Path(__file__).parents[2])
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        log.close()
+
+
+def test_concurrent_requests_to_two_tenants_each_see_their_own(
+    acme: Tenant, globex: Tenant, acme_viewer: User, globex_admin: User, server: str
+) -> None:
+    headers = {}
+    for tenant, person in ((acme, acme_viewer), (globex, globex_admin)):
+        with tenant_context(tenant):
+            Site.objects.create(name=f"{tenant.slug} hall")
+        token = issue_tokens(user=person, tenant=tenant, now=timezone.now()).access
+        headers[tenant.slug] = {"Authorization": f"Bearer {token}"}
+
+    def ask(number: int) -> tuple[object, object]:
+        slug, other = random.Random(number).choice([("acme", "globex"), ("globex", "acme")])
+        if number % 5 == 0:
+            return get(f"{server}/t/{other}/api/v1/sites", headers[slug])[0], 404
+        if number % 7 == 0:
+            return get(f"{server}/t/{slug}/api/v1/sites", {})[0], 401
+        prefix = "" if number % 2 else f"/t/{slug}"
+        status, body = get(f"{server}{prefix}/api/v1/sites", headers[slug])
+        rows = body.get("results")
+        assert isinstance(rows, list), (status, body)
+        return [row["name"] for row in rows], [f"{slug} hall"]
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(pool.map(ask, range(REQUESTS)))
+    assert [answer for answer in answers if answer[0] != answer[1]] == []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        assert cursor.fetchone()[0] <= POOL
