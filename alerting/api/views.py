@@ -23,9 +23,9 @@ from alerting.api.serializers import (
 )
 from alerting.models import Alert, Incident
 from alerting.selectors import list_alerts, list_incidents, list_timeline
+from devices.api.views import UUID_PATTERN
 
 Command = TypeVar("Command", bound=Callable[..., Response])
-UUID_PATTERN = "[0-9a-fA-F-]{36}"
 
 
 def command(serializer: type[BaseSerializer[Any]], example: dict[str, Any]) -> Callable[[Command], Command]:
@@ -41,6 +41,7 @@ class AlertViewSet(ReadOnlyModelViewSet[Alert]):
     permission_resource = "alert"
     queryset = list_alerts()
     serializer_class = AlertSerializer
+    lookup_url_kwarg = "id"
     lookup_value_regex = UUID_PATTERN
     filterset_class = AlertFilter
     search_fields = ["summary", "device__name", "device__key"]
@@ -53,6 +54,7 @@ class IncidentViewSet(ReadOnlyModelViewSet[Incident]):
     permission_resource = "incident"
     queryset = list_incidents()
     serializer_class = IncidentSerializer
+    lookup_url_kwarg = "id"
     lookup_value_regex = UUID_PATTERN
     filterset_class = IncidentFilter
     search_fields = ["title", "device__name", "device__key", "=number"]
@@ -60,31 +62,31 @@ class IncidentViewSet(ReadOnlyModelViewSet[Incident]):
 
     @command(CommandSerializer, {"note": "On my way."})
     @action(detail=True, methods=["post"])
-    def acknowledge(self, request: Request, pk: str) -> Response:
+    def acknowledge(self, request: Request, id: str) -> Response:
         """Say that somebody takes care."""
         return self._transition(request, "acknowledge")
 
     @command(CommandSerializer, {"note": "The bearing is hot."})
     @action(detail=True, methods=["post"])
-    def investigate(self, request: Request, pk: str) -> Response:
+    def investigate(self, request: Request, id: str) -> Response:
         """Say that work has begun; acknowledges as well."""
         return self._transition(request, "investigate")
 
     @command(CommandSerializer, {"note": "Bearing greased."})
     @action(detail=True, methods=["post"])
-    def resolve(self, request: Request, pk: str) -> Response:
+    def resolve(self, request: Request, id: str) -> Response:
         """Say that the work is done. It does not come back by itself; a new signal opens a new incident."""
         return self._transition(request, "resolve")
 
     @command(CommandSerializer, {"note": "Still rattling."})
     @action(detail=True, methods=["post"])
-    def reopen(self, request: Request, pk: str) -> Response:
+    def reopen(self, request: Request, id: str) -> Response:
         """Take up a resolved incident again."""
         return self._transition(request, "reopen")
 
     @command(AssignSerializer, {"assignee": "5d0f2b0e-4f0c-4a57-9b7e-0f7f3f1f5b11"})
     @action(detail=True, methods=["post"])
-    def assign(self, request: Request, pk: str) -> Response:
+    def assign(self, request: Request, id: str) -> Response:
         """Give the incident to a member of the tenant, or to nobody."""
         incident = services.assign_incident(
             incident_id=self.get_object().pk, now=timezone.now(), **self._read(AssignSerializer, request), **self._actor(request)
@@ -93,7 +95,7 @@ class IncidentViewSet(ReadOnlyModelViewSet[Incident]):
 
     @command(NoteSerializer, {"text": "Ordered a new bearing."})
     @action(detail=True, methods=["post"])
-    def notes(self, request: Request, pk: str) -> Response:
+    def notes(self, request: Request, id: str) -> Response:
         """Write into the timeline."""
         text = self._read(NoteSerializer, request)["text"]
         incident = services.add_note(incident_id=self.get_object().pk, text=text, now=timezone.now(), **self._actor(request))
@@ -101,7 +103,7 @@ class IncidentViewSet(ReadOnlyModelViewSet[Incident]):
 
     @extend_schema(responses=TimelineSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None, search_fields=[], ordering_fields=["at"])
-    def timeline(self, request: Request, pk: str) -> Response:
+    def timeline(self, request: Request, id: str) -> Response:
         """What happened, when, and who did it; oldest first."""
         events: Any = list_timeline(self.get_object().pk)
         page: Any = self.paginate_queryset(events)

@@ -8,7 +8,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from devices.api.views import UUID_PATTERN, PlantViewSet
+from devices.api.views import PlantViewSet
 from rules import services
 from rules.api.filters import RuleFilter
 from rules.api.serializers import RuleSerializer
@@ -35,7 +35,6 @@ class RuleViewSet(PlantViewSet):
     serializer_class = RuleSerializer
     filterset_class = RuleFilter
     lookup_field = "pk"
-    lookup_value_regex = UUID_PATTERN
     search_fields = ["name", "description"]
     ordering_fields = ["name", "severity", "created_at", "updated_at"]
 
@@ -47,13 +46,13 @@ class RuleViewSet(PlantViewSet):
 
     @extend_schema(request=None, responses=RuleSerializer)
     @action(detail=True, methods=["post"])
-    def enable(self, request: Request, pk: str) -> Response:
+    def enable(self, request: Request, id: str) -> Response:
         """Evaluate the rule from now on, the latest readings included."""
         return self._set_enabled(is_enabled=True)
 
     @extend_schema(request=None, responses=RuleSerializer)
     @action(detail=True, methods=["post"])
-    def disable(self, request: Request, pk: str) -> Response:
+    def disable(self, request: Request, id: str) -> Response:
         """Stop evaluating; what the rule has firing is withdrawn."""
         return self._set_enabled(is_enabled=False)
 

@@ -2,6 +2,7 @@
 
 import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -12,6 +13,8 @@ from rules.conditions.errors import ConditionInvalidError
 Operator = Literal[">", ">=", "<", "<=", "==", "!="]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 MAX_METRIC_KEY_CHARACTERS = 64
+# As `devices.models.validate_metric_key`, which a pure core cannot import.
+_METRIC_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/ -]{0,63}")
 
 _COMPARE: dict[Operator, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -33,8 +36,10 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="th
     clear_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.metric.strip()) <= MAX_METRIC_KEY_CHARACTERS:
-            raise ConditionInvalidError("metric", f"Name a metric by its key, 1 to {MAX_METRIC_KEY_CHARACTERS} characters.")
+        if not _METRIC_KEY.fullmatch(self.metric):
+            raise ConditionInvalidError(
+                "metric", f"Name a metric by its key: {MAX_METRIC_KEY_CHARACTERS} letters, digits and _ . : / - or blank at most."
+            )
         if not math.isfinite(self.threshold):
             raise ConditionInvalidError("threshold", "Use a finite number.")
         if self.clear_threshold is not None:

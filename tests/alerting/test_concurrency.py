@@ -1,5 +1,7 @@
 """Several workers and people at once."""
 
+from functools import partial
+
 import pytest
 from django_tenants.utils import tenant_context
 
@@ -22,7 +24,7 @@ def test_one_signal_delivered_eight_times_at_once_opens_one_incident(transaction
 
 
 def test_different_signals_at_once_get_different_numbers(transactional_db: None, acme: Tenant) -> None:
-    errors = run_at_once(acme, [lambda key=f"k{n}": handle_signal(signal=signal(key=key), now=NOW) for n in range(8)])
+    errors = run_at_once(acme, [partial(handle_signal, signal=signal(key=f"k{n}"), now=NOW) for n in range(8)])
     assert errors == [None] * 8
     with tenant_context(acme):
         assert Incident.objects.values("number").distinct().count() == 8
@@ -33,7 +35,7 @@ def test_of_two_people_who_acknowledge_at_once_one_is_first(transactional_db: No
         incident = handle_signal(signal=signal(), now=NOW)
     assert incident is not None
     jobs = [
-        lambda name=name: transition_incident(incident_id=incident.pk, action="acknowledge", actor=None, actor_name=name, now=NOW)
+        partial(transition_incident, incident_id=incident.pk, action="acknowledge", actor=None, actor_name=name, now=NOW)
         for name in ("one", "two")
     ]
     errors = run_at_once(acme, jobs)

@@ -1,6 +1,7 @@
 """Several workers at once, on the same readings and on rules that change meanwhile."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from django_tenants.utils import tenant_context
@@ -28,9 +29,8 @@ def test_two_workers_with_the_same_readings_open_one_incident(
         pumps = [make_device(f"pump-{number}", name=f"Pump {number}") for number in range(10)]
         make_rule()
         readings = [reading(pump, value, at) for pump in pumps for at, value in enumerate((20, 99, 99))]
-    assert not any(
-        run_at_once(acme, [lambda order=order: raise_alerts(readings=order, now=NOW) for order in (readings, readings[::-1]) * 3])
-    )
+    jobs = [partial(raise_alerts, readings=order, now=NOW) for order in (readings, readings[::-1]) * 3]
+    assert not any(run_at_once(acme, jobs))
     with tenant_context(acme):
         assert Incident.objects.count() == Alert.objects.count() == len(pumps)
         assert set(Alert.objects.values_list("count", flat=True)) == {1}
@@ -45,7 +45,7 @@ def test_workers_with_different_parts_of_a_series_agree_on_the_end(
         pump = make_device()
         make_rule()
         batches = [[reading(pump, 99 if second % 2 else 20, second)] for second in range(8)]
-    assert not any(run_at_once(acme, [lambda batch=batch: raise_alerts(readings=batch, now=NOW) for batch in batches]))
+    assert not any(run_at_once(acme, [partial(raise_alerts, readings=batch, now=NOW) for batch in batches]))
     with tenant_context(acme):
         state = RuleState.objects.get()
         assert (state.last_value, state.is_firing) == (99, True)

@@ -23,8 +23,10 @@ def test_a_threshold_is_read_and_written_back() -> None:
     [
         ({"type": "magic"}, "type", "threshold"),
         ({"type": ["threshold"]}, "type", "threshold"),
-        ({"metric": ""}, "metric", "1 to 64"),
-        ({"metric": "x" * 65}, "metric", "1 to 64"),
+        ({"metric": ""}, "metric", "64 letters"),
+        ({"metric": "x" * 65}, "metric", "64 letters"),
+        ({"metric": "a\u0000b"}, "metric", "64 letters"),
+        ({"metric": "\ud800"}, "metric", "64 letters"),
         ({"metric": 7}, "metric", "by its key"),
         ({"operator": "=>"}, "operator", ">="),
         ({"threshold": "80"}, "threshold", "number"),
