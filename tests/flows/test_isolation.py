@@ -1,0 +1,44 @@
+"""A device reaches its own topics and nothing else, and nothing at all once its credential is revoked."""
+
+import pytest
+
+from tests.flows.conftest import ConnectDevice, Device, Platform, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+def test_it_cannot_publish_for_another_device_or_tenant(platform: Platform, connect: ConnectDevice) -> None:
+    for topic in ("t/acme/pump-1/telemetry", "t/globex/pump-1/telemetry", "t/globex/pump-2/telemetry", "t/acme/pump-2/x/telemetry"):
+        connect("pump-2").publish({"temperature": 66.6}, topic=topic)  # mosquitto takes it, drops it and may hang up
+    connect("pump-2").publish({"temperature": 20.5})
+    wait_until(lambda: platform.values("pump-2", "temperature") == [20.5])  # what was sent before it would be there by now
+    assert platform.values("pump-1", "temperature") == []
+    assert platform.values("pump-1", "temperature", tenant="globex") == []
+
+
+def test_it_cannot_listen_to_another_device_or_tenant(platform: Platform, connect: ConnectDevice) -> None:
+    intruder = connect("pump-2")
+    for topic in ("#", "t/+/+/telemetry", "t/acme/tank-1/telemetry", "t/globex/tank-1/telemetry", "$SYS/#"):
+        intruder.subscribe(topic)
+    for tenant in ("acme", "globex"):
+        connect("tank-1", tenant=tenant).publish({"level": 40})
+        wait_until(lambda tenant=tenant: platform.values("tank-1", "level", tenant=tenant) == [40])  # type: ignore[misc]  # bound at once
+    assert intruder.received == []
+
+
+def test_a_wrong_password_is_refused(platform: Platform) -> None:
+    entry = platform.device_entry("pump-2") | {"password": platform.device_entry("pump-1")["password"]}
+    with pytest.raises(AssertionError, match="refused"):
+        Device(platform, entry)
+
+
+def test_a_revoked_device_is_thrown_out_and_stays_out(platform: Platform, connect: ConnectDevice) -> None:
+    device = connect("pump-9", tenant="globex")
+    token = platform.log_in("developer", tenant="globex")
+    path = f"/devices/{device.id}/credentials"
+    credential = next(c for c in platform.call("GET", path, token=token)["results"] if c["kind"] == "mqtt")
+    platform.call("DELETE", f"{path}/{credential['id']}", token=token)
+    wait_until(lambda: bool(device.disconnects))
+    wait_until(lambda: len(device.disconnects) > 1)  # it tries again by itself and is refused
+    device.publish({"temperature": 1}, wait=False)
+    assert platform.values("pump-9", "temperature", tenant="globex") == []
