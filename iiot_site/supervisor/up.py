@@ -53,7 +53,8 @@ class Platform:
     # --- steps
 
     async def _collect_static(self) -> None:
-        folders = [*self._base.glob("*/static"), self._base / "node_modules" / ".package-lock.json"]
+        apps = [path.parent for path in self._base.glob("*/__init__.py")]
+        folders = [*(app / "static" for app in apps), self._base / "node_modules" / ".package-lock.json"]
         files = [self._base / name for name in ("package-lock.json", "requirements.lock", "iiot_site/npm_finder.py")]
         digest = digest_of([*folders, *files])
         if self._stamps.is_done("static", digest) and (self._supervisor.folder.root / "static").exists():
@@ -74,7 +75,9 @@ class Platform:
             self._stamps.set("migrations", migrations)
         if not self._with_demo:
             return late
-        demo = digest_of([*self._base.glob("*/management/commands/demo*.py"), *self._base.glob("*/demo")])
+        sources = digest_of([*self._base.glob("*/management/commands/demo*.py"), *self._base.glob("*/demo")])
+        # demo.json tells where to connect.
+        demo = f"{sources} {self._web.port} {servers.addresses['MQTT_PUBLIC_HOST']}:{servers.addresses['MQTT_PUBLIC_PORT']}"
         has_file = (self._supervisor.folder.root / "demo.json").exists()
         if not (servers.is_private_database and has_file and self._stamps.is_done("demo", demo)):
             await self._step("demo", done="demo tenants, users and devices are there")
