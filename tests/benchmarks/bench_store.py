@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import django
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django_tenants.utils import schema_context
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
 django.setup()
@@ -39,16 +40,13 @@ def fresh_schema() -> Iterator[None]:
     """Make an empty tenant's tables, and drop them afterwards."""
     with connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}")
-    connection.set_schema(SCHEMA)
     forget_partitions()
-    executor = MigrationExecutor(connection)
-    executor.migrate([node for node in executor.loader.graph.leaf_nodes() if node[0] == "telemetry"])
-    try:
+    with schema_context(SCHEMA):
+        executor = MigrationExecutor(connection)
+        executor.migrate([node for node in executor.loader.graph.leaf_nodes() if node[0] == "telemetry"])
         yield
-    finally:
-        connection.set_schema_to_public()
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
 
 
 def make_readings(now: datetime) -> list[NewReading]:
