@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 import django
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
-from django_tenants.utils import schema_context
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
 django.setup()
 
-from telemetry.partitions import ensure_partitions, forget_partitions  # noqa: E402 - Django must be set up first
+from django_tenants.utils import schema_context  # noqa: E402 - Django must be set up first
+
+from telemetry.partitions import ensure_partitions, forget_partitions  # noqa: E402
 from telemetry.services import store_readings  # noqa: E402
 from telemetry.staging import STAGE_COLUMNS, encode_numbers  # noqa: E402
 from telemetry.types import NewReading  # noqa: E402
