@@ -70,7 +70,6 @@ def test_a_new_tenant_is_empty_and_usable(initech: Tenant) -> None:
 def test_a_failed_creation_says_why_and_a_retry_finishes_it(
     initech: Tenant, monkeypatch: pytest.MonkeyPatch, eager_celery: None, platform_admin: User, browser: MakeBrowser
 ) -> None:
-    real = provisioning.migrate_schema
     done = 0
 
     def break_off(schema: str, report: Any) -> int:
@@ -81,7 +80,7 @@ def test_a_failed_creation_says_why_and_a_retry_finishes_it(
             if progress.done == 2:
                 raise DatabaseError("no space left on device\nDETAIL: …")
 
-        return real(schema, count)
+        return migrate_schema(schema, count)
 
     monkeypatch.setattr(provisioning, "migrate_schema", break_off)
     with pytest.raises(DatabaseError):
