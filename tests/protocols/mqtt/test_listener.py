@@ -118,6 +118,22 @@ def test_a_commit_whose_confirmation_got_lost_is_not_stored_again(
     assert values(acme) == [1]
 
 
+def test_what_was_stored_but_not_acknowledged_comes_again_and_is_stored_once(
+    acme: Tenant, platform: paho.Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it had been killed between commit and acknowledgement, twice."""
+    for expected in (300, 450):
+        with monkeypatch.context() as patch, run_listener() as listener:
+            patch.setattr(listener._client, "ack", lambda *_: None)
+            for n in range(300 if expected == 300 else 150):
+                platform.publish(TOPIC, json.dumps({"temperature": n % 7}), qos=1)
+            wait_until(lambda expected=expected: len(values(acme)) == expected)  # type: ignore[misc]  # bound at once
+    with run_listener():
+        publish(platform, 99)
+        wait_until(lambda: 99 in values(acme))
+    assert len(values(acme)) == 451
+
+
 def test_bad_messages_do_not_stop_it(acme: Tenant, platform: paho.Client, run_listener: RunListener) -> None:
     bad = [b"", b"\x00\xff", b"{", b"[" * 5000, b'{"temperature": "hot"}', b'{"a": 1, "a": 2}']
     with run_listener():
