@@ -9,7 +9,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.db import models
 from django.urls import URLPattern, URLResolver, get_resolver
-from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from rest_framework.views import APIView
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +25,7 @@ LAYERS = [
 ]
 OUR_APPS = {"tenants", "devices", "telemetry", "alerting", "analytics", "rules", "ml", "protocols", "retention"}
 MAX_MODULE_LINES = 500
+SCHEMA_PAGES = {"/api/v1/schema", "/api/v1/docs", "/api/v1/redoc"}
 NOT_IN_ADMIN = {
     "telemetry.Reading": "composite key (the admin cannot address it) and far too many rows; see the device page and the API",
     "telemetry.TextReading": "as Reading",
@@ -85,7 +86,7 @@ def test_no_constraint_crosses_from_a_tenant_to_the_shared_schema() -> None:
         if isinstance(field, models.ForeignKey)
         and not isinstance(field.related_model, str)
         and field.related_model._meta.app_label in shared
-        and field.db_constraint
+        and getattr(field, "db_constraint", True)
     ]
     assert crossing == []
 
@@ -114,7 +115,7 @@ def test_no_app_imports_inside_functions_to_dodge_a_circle() -> None:
         ):
             for node in ast.walk(function):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OUR_APPS | {"iiot_site"}:
-                    dodges.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                    dodges.append(f"{path.relative_to(ROOT)}:{node.lineno}")  # noqa: PERF401 - three nested loops read better
     assert dodges == []
 
 
@@ -131,17 +132,22 @@ def test_no_excuse_is_stale() -> None:
 
 
 def test_every_endpoint_is_in_the_schema() -> None:
+    """Routes of the API's own URLconf against the paths that drf-spectacular writes; its own pages are excused."""
     documented = {
         f"{method.upper()} {path}"
-        for path, methods in SchemaGenerator().get_schema(request=None, public=True)["paths"].items()
+        for path, methods in SchemaGenerator(urlconf="iiot_site.urls").get_schema(request=None, public=True)["paths"].items()
         for method in methods
     }
-    views = dict(api_views(get_resolver()))
-    hidden = [
+    existing = {
+        f"{method} {path.replace('{pk}', '{id}')}"
+        for path, _, method, _ in EndpointEnumerator(urlconf="iiot_site.urls").get_api_endpoints()
+        if method != "OPTIONS" and path not in SCHEMA_PAGES
+    }
+    undeclared = [
         route
-        for route, view in views.items()
+        for route, view in api_views(get_resolver("iiot_site.urls"))
         if getattr(view, "schema", None) is None and not view.__module__.startswith("drf_spectacular")
     ]
-    assert documented
-    assert views
-    assert hidden == []
+    assert len(documented) > 30
+    assert existing <= documented
+    assert undeclared == []
