@@ -1,0 +1,94 @@
+"""Health: every dependency named, honest when one is away, quick in any case."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client, override_settings
+
+from iiot_site import health
+from iiot_site.health import Check, run_checks
+
+NAMES = {"postgres", "redis", "mqtt", "amqp", "worker", "listeners"}
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    run_checks.cache_clear()
+    yield
+    run_checks.cache_clear()
+
+
+@pytest.fixture
+def all_well(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    checks: dict[str, object] = dict.fromkeys(NAMES, lambda: Check("ok"))
+    monkeypatch.setattr(health, "CHECKS", checks)
+    return checks
+
+
+@pytest.mark.usefixtures("db")
+@pytest.mark.parametrize("path", ["/health", "/health/ready", "/health/ready/", "/api/v1/health", "/api/v1/health/ready"])
+def test_it_names_every_dependency_to_anybody(path: str, all_well: dict[str, object], client: Client) -> None:
+    all_well["amqp"] = lambda: Check("off", "Run `apt-get install rabbitmq-server`.")
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ok"
+    assert set(answer.json()["checks"]) == NAMES
+    assert "apt-get install" in answer.json()["checks"]["amqp"]["detail"]
+
+
+def test_a_failure_is_a_503_that_hides_hosts_and_secrets(all_well: dict[str, object], client: Client) -> None:
+    def refuse() -> Check:
+        raise ConnectionRefusedError("connection to db.internal user=iiot password=hunter2 refused")
+
+    all_well["postgres"] = refuse
+    answer = client.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["postgres"]["status"] == "failed"
+    assert "hunter2" not in answer.content.decode()
+    assert "db.internal" not in answer.content.decode()
+
+
+@pytest.mark.usefixtures("db")
+def test_a_broker_for_amqp_that_still_starts_is_shown_and_does_not_count(all_well: dict[str, object], client: Client) -> None:
+    all_well["amqp"] = lambda: Check("failed", "Does not answer.")
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json()["checks"]["amqp"]["status"]) == (200, "failed")
+
+
+def test_what_hangs_fails_in_time_and_holds_up_nobody(all_well: dict[str, object], monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
+    monkeypatch.setattr(health, "LIMIT_SECONDS", 0.2)
+    all_well["mqtt"] = lambda: time.sleep(1) or Check("ok")  # type: ignore[func-returns-value]  # sleep returns None, which is false
+    start = time.monotonic()
+    checks = client.get("/health").json()["checks"]
+    assert time.monotonic() - start < 0.9
+    assert (checks["mqtt"]["status"], checks["redis"]["status"]) == ("failed", "ok")
+
+
+def test_asking_often_asks_once(all_well: dict[str, object], client: Client) -> None:
+    asked: list[int] = []
+    all_well["redis"] = lambda: asked.append(1) or Check("ok")  # type: ignore[func-returns-value]  # as above
+    for _ in range(5):
+        client.get("/health")
+    assert asked == [1]
+
+
+def test_alive_means_only_that_the_process_answers(client: Client) -> None:
+    assert client.get("/health/live", headers={"Host": "10.0.0.7"}).json() == {"status": "ok"}
+    assert client.post("/health/live").status_code == 405
+
+
+@pytest.mark.usefixtures("db")
+def test_real_servers_answer_and_missing_ones_say_what_to_do() -> None:
+    with override_settings(MQTT_URL="", AMQP_URL=""):
+        checks = run_checks()
+    assert (checks["postgres"].state, checks["redis"].state) == ("ok", "ok")
+    assert checks["amqp"].state == "off"
+    assert "MQTT_URL" in checks["mqtt"].detail
+
+
+def test_a_port_where_nobody_listens_has_failed() -> None:
+    with override_settings(MQTT_URL="mqtt://user:secret@127.0.0.1:9"):
+        checks = run_checks()
+    assert checks["mqtt"].state == "failed"
+    assert "secret" not in checks["mqtt"].detail

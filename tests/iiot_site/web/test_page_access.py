@@ -1,0 +1,82 @@
+"""Who may open which page, and who may press which button."""
+
+import uuid
+
+import pytest
+from django_tenants.utils import tenant_context
+
+from alerting.models import Incident
+from devices.models import Device
+from tenants.models import Tenant, User
+from tests.conftest import MakeBrowser, MakePerson
+from tests.iiot_site.web.conftest import OpenIncident
+
+PAGES = [
+    "",
+    "overview/figures",
+    "overview/silent",
+    "overview/incidents",
+    "overview/rate",
+    "devices",
+    "devices/{device}",
+    "devices/{device}/incidents",
+    "devices/{device}/chart?metric=temperature&span=24h",
+    "incidents",
+    "incidents/count",
+    "incidents/{incident}",
+]
+ACTIONS = ["acknowledge", "investigate", "resolve", "notes"]
+
+
+@pytest.fixture
+def ids(pump: Device, open_incident: OpenIncident) -> dict[str, uuid.UUID]:
+    return {"device": pump.uuid, "incident": open_incident().pk}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_open_for_members_only(
+    page: str, ids: dict[str, uuid.UUID], browser: MakeBrowser, acme_viewer: User, globex_admin: User
+) -> None:
+    path = f"/t/acme/{page.format(**ids)}"
+    assert browser(acme_viewer).get(path).status_code == 200
+    assert browser(globex_admin).get(path).status_code == 404
+    assert browser(None).get(path)["Location"].startswith("/login?next=%2Ft%2Facme%2F")
+
+
+@pytest.mark.parametrize("page", ["devices/{device}", "devices/{device}/incidents", "devices/{device}/chart", "incidents/{incident}"])
+def test_what_belongs_to_another_tenant_does_not_exist_here(
+    page: str, ids: dict[str, uuid.UUID], browser: MakeBrowser, globex_admin: User
+) -> None:
+    assert browser(globex_admin).get(f"/t/globex/{page.format(**ids)}").status_code == 404
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_viewer_sees_no_buttons_and_posts_in_vain(
+    action: str, ids: dict[str, uuid.UUID], browser: MakeBrowser, acme_viewer: User, globex_admin: User, acme: Tenant
+) -> None:
+    path = f"/t/acme/incidents/{ids['incident']}"
+    viewer = browser(acme_viewer)
+    for page in (path, "/t/acme/", "/t/acme/incidents", f"/t/acme/devices/{ids['device']}"):
+        assert "/acknowledge" not in viewer.get(page).content.decode()
+    assert viewer.post(f"{path}/{action}", {"text": "hello"}).status_code == 403
+    assert browser(globex_admin).post(f"{path}/{action}", {"text": "hello"}).status_code == 404
+    with tenant_context(acme):
+        assert Incident.objects.get().state == "new"
+        assert Incident.objects.get().events.count() == 1
+
+
+def test_a_member_without_any_role_is_told_so(browser: MakeBrowser, make_person: MakePerson, acme: Tenant) -> None:
+    answer = browser(make_person("idle@acme.example", acme)).get("/t/acme/")
+    assert answer.status_code == 403
+    assert "Your role does not allow this" in answer.content.decode()
+
+
+def test_pages_carry_a_policy_without_unsafe_sources_and_no_inline_handlers(
+    browser: MakeBrowser, acme_operator: User, ids: dict[str, uuid.UUID]
+) -> None:
+    for page in PAGES:
+        answer = browser(acme_operator).get(f"/t/acme/{page.format(**ids)}")
+        policy = answer["Content-Security-Policy"]
+        assert "unsafe" not in policy
+        body = answer.content.decode()
+        assert not [word for word in (" onclick=", " style=", "javascript:", "http://cdn", "https://") if word in body]
