@@ -30,10 +30,10 @@ STATE_CHOICES = {"open": "Open", "new": "New", "resolved": "Resolved", "all": "A
 
 
 def list_by_urgency(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
-    """Order by what burns: nobody on it first, then severity, then the longest open; resolved ones newest first."""
+    """Order by what burns: nobody on it first, then severity, then the longest open."""
     nobody = Case(When(state=Incident.State.NEW, then=0), When(state=Incident.State.RESOLVED, then=2), default=1)
     severity = Case(*(When(severity=name, then=Value(rank)) for rank, name in enumerate(Severity.values)), output_field=IntegerField())
-    return incidents.select_related("device", "site", "assignee").order_by(nobody, severity, "-opened_at")
+    return incidents.select_related("device", "site", "assignee").order_by(nobody, severity, "opened_at")
 
 
 @page("incident:read")
@@ -41,6 +41,7 @@ def list_by_urgency(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
 def show_incidents(request: HttpRequest) -> HttpResponse:
     """List incidents; an htmx request gets the list alone."""
     state = request.GET.get("state", "open")
+    state = state if state in STATE_CHOICES else "open"
     severity = request.GET.get("severity", "")
     found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").strip())
     ordered = found.select_related("device", "site", "assignee") if state in {"all", "resolved"} else list_by_urgency(found)

@@ -4,6 +4,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerSplitView
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("iiot_site.web.health_urls")),
     path("", include("tenants.api.urls")),
     path("", include("devices.api.urls")),
     path("", include("telemetry.api.urls")),

@@ -3,11 +3,11 @@
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
 
 from django.conf import settings
 from django.core.paginator import Paginator
 from django.db.models import Count, F, Q, QuerySet
+from django.db.models.expressions import OrderBy
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
@@ -25,7 +25,11 @@ from tenants.page_access import page
 
 PAGE_SIZE = 50
 _OPEN = ~Q(incidents__state=Incident.State.RESOLVED) & Q(incidents__isnull=False)
-ORDERS: Final = {"name": ("name", "id"), "last_seen": (F("last_seen_at").asc(nulls_last=True), "id"), "open": ("-open_count", "name", "id")}
+ORDERS: dict[str, tuple[str | OrderBy, ...]] = {
+    "name": ("name", "id"),
+    "last_seen": (F("last_seen_at").asc(nulls_last=True), "id"),
+    "open": ("-open_count", "name", "id"),
+}
 
 
 @page("device:read")
@@ -34,9 +38,11 @@ def show_devices(request: HttpRequest) -> HttpResponse:
     """List devices; an htmx request gets the list alone. The address carries every filter, so it can be shared."""
     now = timezone.now()
     chosen = {name: request.GET.get(name, "").strip() for name in ("q", "site", "type", "status", "order")}
-    devices = Device.objects.select_related("device_type", "site").annotate(open_count=Count("incidents", filter=_OPEN))
-    devices = _filter(devices, chosen, now).order_by(*ORDERS.get(chosen["order"], ORDERS["name"]))
-    found = Paginator(devices, PAGE_SIZE).get_page(request.GET.get("page"))
+    devices = _filter(Device.objects.select_related("device_type", "site"), chosen, now).annotate(
+        open_count=Count("incidents", filter=_OPEN)
+    )
+    ordered = devices.order_by(*ORDERS.get(chosen["order"], ORDERS["name"]))
+    found = Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page"))
     context = {
         "devices": found,
         "rows": [(device, device_status(device.last_seen_at, device.device_type.inactivity_timeout, now)) for device in found],

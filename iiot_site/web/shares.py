@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Share:
     width: float
 
 
-def make_shares(counts: Mapping[str, int]) -> list[Share]:
+def make_shares(counts: Mapping[Any, int]) -> list[Share]:
     """Lay the counts side by side; empty ones are left out."""
     total = sum(counts.values())
     shares: list[Share] = []

@@ -163,7 +163,7 @@ export class DeviceChart {
     return {
       yAxis: limit.value,
       lineStyle: { color: colour, type: "dashed", width: 1.25 },
-      label: { position: "insideStartTop", color: colour, fontSize: 11, formatter: `${limit.name}  ${OPERATORS[limit.operator] ?? limit.operator} ${limit.value}` },
+      label: { position: "insideStartTop", color: colour, fontSize: 11, padding: [1, 4], backgroundColor: this.#colour("--chart-surface"), formatter: `${limit.name}  ${OPERATORS[limit.operator] ?? limit.operator} ${limit.value}` },
     };
   }
 }
