@@ -70,7 +70,7 @@ class Fleet:
     def __init__(self, supervisor: Supervisor, *, prefer_standard_ports: bool) -> None:
         self._supervisor = supervisor
         self._prefer_standard_ports = prefer_standard_ports
-        self._late: set[asyncio.Task[None]] = set()
+        self._late: PrivateServer | None = None
 
     async def start(self) -> StartedServers:
         """Start all servers and wait for those that the platform cannot do without.
@@ -85,9 +85,7 @@ class Fleet:
         supervisor.publish_addresses(addresses)
         waiting = [self._bring_up(servers[need]) for need in servers if need != AMQP]
         waiting += [self._reach(choice) for choice in choices.values() if choice.source == Source.ENVIRONMENT]
-        if AMQP in servers:
-            task = asyncio.create_task(self._bring_up_late(servers[AMQP]))
-            self._late.add(task)
+        self._late = servers.get(AMQP)
         await asyncio.gather(*waiting)
         if choices[AMQP].source == Source.OFF:
             supervisor.note_server(AMQP.name, State.OFF)
@@ -99,9 +97,16 @@ class Fleet:
             is_new_database=isinstance(postgres, PostgresServer) and postgres.is_new,
         )
 
-    async def settle(self) -> None:
-        """Wait for the servers that nobody waited for."""
-        await asyncio.gather(*self._late)
+    async def start_late(self) -> None:
+        """Start RabbitMQ: its 5 s on both cores would hold up the platform, which does without it."""
+        if self._late is None:
+            return
+        try:
+            await self._bring_up(self._late)
+        except StoppedError:
+            return
+        except SupervisorError as error:
+            self._supervisor.console.step(AMQP.name, f"is missing for now: {error}")
 
     def _build(self, choices: Mapping[Need, Choice]) -> dict[Need, PrivateServer]:
         ports = PortBook(self._supervisor.folder.run / "ports.json")
@@ -149,14 +154,6 @@ class Fleet:
         context = server.context
         where = f"{context.choice.source}, port {context.port}"
         self._supervisor.console.step(context.name, f"{await version} ({where}) up in {time.monotonic() - started:.1f} s")
-
-    async def _bring_up_late(self, server: PrivateServer) -> None:
-        try:
-            await self._bring_up(server)
-        except StoppedError:
-            return
-        except SupervisorError as error:
-            self._supervisor.console.step(server.context.name, f"is missing for now: {error}")
 
     async def _reach(self, choice: Choice) -> None:
         """Wait for a server that somebody else runs.

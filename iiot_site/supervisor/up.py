@@ -46,8 +46,8 @@ class Platform:
             static.cancel()
         children = await self._start_processes()
         self._announce(children)
-        if late:
-            await self._run_late(late)
+        await fleet.start_late()
+        await self._run_late(late)
         await self._supervisor.stopping.wait()
 
     # --- steps
@@ -97,6 +97,7 @@ class Platform:
 
         Raises: StepFailedError
         """
+        self._supervisor.raise_if_stopping()
         name, started = arguments[0], time.monotonic()
         path = self._supervisor.folder.log / f"{name}.log"
         log = open_log(path)

@@ -27,7 +27,7 @@ async def run_with_servers(command: list[str], *, folder: DataFolder, environmen
         async with supervisor:
             fleet = Fleet(supervisor, prefer_standard_ports=prefer_standard_ports)
             started = await fleet.start()
-            await fleet.settle()
+            await fleet.start_late()
             if not command:
                 console.line(f"Servers are up; their addresses are in {folder.servers_file}. Ctrl-C stops them.")
                 await supervisor.stopping.wait()
