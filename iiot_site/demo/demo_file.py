@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TypedDict
@@ -70,3 +71,24 @@ def write_demo_file(path: Path, content: DemoFile) -> None:
         json.dump(content, file, indent=2, ensure_ascii=False)
         file.write("\n")
     Path(temporary).replace(path)
+
+
+def shell_exports(content: DemoFile) -> str:
+    """Return `export NAME=value` lines for the first device that the simulator leaves alone, and its tenant's admin."""
+    slug, tenant = next(iter(content["tenants"].items()))
+    device = next(entry for entry in tenant["devices"] if not entry["simulated"])
+    admin = tenant["users"]["admin"]
+    values = {
+        "IIOT_URL": content["http"],
+        "IIOT_TENANT": slug,
+        "IIOT_EMAIL": admin["email"],
+        "IIOT_PASSWORD": admin["password"],
+        "MQTT_HOST": content["mqtt"]["host"],
+        "MQTT_PORT": str(content["mqtt"]["port"]),
+        "MQTT_USERNAME": device["username"],
+        "MQTT_PASSWORD": device["password"],
+        "MQTT_TOPIC": device["topic"],
+        "DEVICE_ID": device["id"],
+        "DEVICE_TOKEN": device["token"],
+    }
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())

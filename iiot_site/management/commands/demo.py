@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from iiot_site.demo.demo_file import DemoFile, read_demo_file, write_demo_file
+from iiot_site.demo.demo_file import DemoFile, read_demo_file, shell_exports, write_demo_file
 from iiot_site.demo.seeding import demo_path, is_current, seed
 
 
@@ -14,9 +14,21 @@ class Command(BaseCommand):
 
     help = "Create the demo tenants acme and globex with people, devices and rules."
 
-    def handle(self, *_args: Any, **_options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--shell",
+            action="store_true",
+            help='Only print what the examples in docs/ need, as shell variables: eval "$(manage.py demo --shell)".',
+        )
+
+    def handle(self, *_args: Any, **options: Any) -> None:
         path = demo_path()
         known = read_demo_file(path)
+        if options["shell"]:
+            if known is None:
+                raise CommandError("There is no demo yet; run make up first.")
+            self.stdout.write(shell_exports(known))
+            return
         if is_current(known):
             return
         content = seed(known=known, now=timezone.now())

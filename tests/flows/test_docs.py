@@ -1,0 +1,42 @@
+"""The commands in the documentation, run as they stand against a running platform."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from tests.flows.conftest import FOREIGN_VARIABLES, ROOT, Platform, wait_until
+
+SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def shell_blocks(page: str) -> str:
+    """Return the page's shell examples as one script."""
+    return "\n".join(SHELL_BLOCK.findall((ROOT / page).read_text()))
+
+
+def run_page(page: str, platform: Platform) -> str:
+    """Run the page's examples from the top of the repository, as the page assumes; return what they print."""
+    env = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
+    env |= {"IIOT_DATA_DIR": str(platform.folder)}
+    script = f"set -euo pipefail\n{shell_blocks(page)}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="needs mosquitto_pub (Debian: mosquitto-clients)")
+def test_the_mqtt_page_stores_what_it_publishes(platform: Platform) -> None:
+    before = platform.values("pump-7", "temperature").count(99)
+    run_page("docs/protocols/mqtt.md", platform)
+    wait_until(lambda: platform.values("pump-7", "temperature").count(99) == before + 1)
+
+
+def test_the_http_page_stores_and_reads_back(platform: Platform) -> None:
+    before = platform.values("pump-7", "temperature").count(21.5)
+    output = run_page("docs/protocols/http.md", platform)
+    assert '"stored":1' in output
+    assert '"metric":"temperature"' in output
+    assert platform.values("pump-7", "temperature").count(21.5) == before + 1
