@@ -21,7 +21,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from protocols.buffer import BatchBuffer
-from protocols.deliveries import last_delivery_count, prune_deliveries
+from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.handoff import HandOffThread
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
@@ -45,7 +45,8 @@ class MqttListener:
         self._address = address
         self._ready_file = ready_file
         self._on_start = on_start
-        self._buffer = BatchBuffer()
+        # Half of what the broker sends without acknowledgement: one half is stored while the other arrives.
+        self._buffer = BatchBuffer(batch_size=MAX_INFLIGHT // 2)
         self._hand_off = HandOffThread()
         self._writer = BatchWriter(
             buffer=self._buffer, acknowledge=self._acknowledge, hand_on=self._hand_off.put, on_turn=self._beat_when_due

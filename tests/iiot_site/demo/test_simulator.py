@@ -1,0 +1,106 @@
+"""The simulator: real MQTT clients that send what a device sends."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
+from paho.mqtt.enums import CallbackAPIVersion
+
+from iiot_site.demo.demo_file import DemoFile, write_demo_file
+from iiot_site.demo.plant import VERSION
+from iiot_site.demo.simulator import Simulator
+from protocols.codecs.json import decode_telemetry
+from protocols.mqtt.address import BrokerAddress, parse_broker_url
+
+TOPIC = "t/acme/simulated-pump/telemetry"
+
+
+@pytest.fixture
+def broker(settings: LazySettings) -> BrokerAddress:
+    if not settings.MQTT_URL:
+        pytest.skip("no MQTT broker")
+    return parse_broker_url(settings.MQTT_URL)
+
+
+@pytest.fixture
+def content(broker: BrokerAddress) -> DemoFile:
+    """A demo with one device; it has the platform's login, because no listener gives the broker others here."""
+    device: Any = {"key": "simulated-pump", "type": "Pump", "username": broker.username, "password": broker.password, "topic": TOPIC}
+    idle = device | {"topic": "t/acme/idle-pump/telemetry", "simulated": False}
+    return {
+        "version": VERSION,
+        "http": "",
+        "mqtt": {"host": broker.host, "port": broker.port},
+        "tenants": {"acme": {"id": "", "users": {}, "devices": [idle, device | {"simulated": True}]}},
+        "platform_admin": {"email": "", "password": ""},
+    }
+
+
+class Ear:
+    """Hears what is published below t/acme."""
+
+    def __init__(self, broker: BrokerAddress) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        subscribed = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.username_pw_set(broker.username, broker.password)
+        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.on_message = lambda _client, _data, message: self.heard.append((message.topic, bytes(message.payload)))
+        self._client.connect(broker.host, broker.port)
+        self._client.subscribe("t/acme/+/telemetry")
+        self._client.loop_start()
+        assert subscribed.wait(10)
+
+    def wait_for(self, count: int) -> None:
+        deadline = time.monotonic() + 10
+        while len(self.heard) < count:
+            assert time.monotonic() < deadline, "nothing was heard"
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def test_it_sends_time_stamped_messages_until_told_to_stop(broker: BrokerAddress, content: DemoFile) -> None:
+    ear = Ear(broker)
+    simulator = Simulator(content, messages_per_second=20)
+    assert simulator.wait_until_connected()
+    thread = threading.Thread(target=simulator.run)
+    thread.start()
+    ear.wait_for(5)
+    simulator.request_stop()
+    thread.join(5)
+    simulator.close()
+    ear.close()
+    assert {topic for topic, _ in ear.heard} == {TOPIC}
+    samples = decode_telemetry(ear.heard[0][1], max_bytes=10_000)
+    assert {sample.metric for sample in samples} == {"temperature", "pressure", "vibration", "current", "running"}
+    assert all(sample.ts is not None for sample in samples)
+    times = [json.loads(payload)["ts"] for _, payload in ear.heard]
+    assert times == sorted(set(times))
+
+
+def test_once_sends_one_message_and_says_when_it_is_ready(
+    broker: BrokerAddress, content: DemoFile, settings: LazySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.IIOT_DATA_DIR = tmp_path
+    monkeypatch.setenv("IIOT_READY_FILE", str(tmp_path / "ready"))
+    write_demo_file(tmp_path / "demo.json", content)
+    ear = Ear(broker)
+    call_command("simulate", "--once")
+    ear.wait_for(1)
+    ear.close()
+    assert (tmp_path / "ready").exists()
+
+
+def test_it_says_what_is_missing(settings: LazySettings, tmp_path: Path) -> None:
+    settings.IIOT_DATA_DIR = tmp_path
+    with pytest.raises(CommandError, match=r"manage\.py demo"):
+        call_command("simulate", "--once")
