@@ -3,6 +3,7 @@ import { formatTime, now } from "iiot/ages.js";
 
 const [TIME, MEAN, LOW, HIGH, QUALITY] = [0, 1, 2, 3, 4];
 const POINTS_AT_MOST = 4_000;
+const GAP_AT_LEAST_MS = 15_000;
 const OPERATORS = { gt: ">", gte: "≥", lt: "<", lte: "≤", ">": ">", ">=": "≥", "<": "<", "<=": "≤" };
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const dayClock = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
@@ -123,18 +124,11 @@ export class DeviceChart {
     return `${formatTime(point[TIME])}\n${write(point[MEAN])}${band}${quality}`;
   }
 
-  /** A gap of several expected steps breaks the line instead of being drawn over. */
+  /** A gap breaks the line instead of being drawn over: a step five times as long as those before and after it. */
   #withGaps(points) {
-    if (points.length < 3) return points;
     const steps = points.slice(1).map((point, i) => point[TIME] - points[i][TIME]);
-    const usual = steps.toSorted((a, b) => a - b)[steps.length >> 1];
-    const gap = Math.max(usual * 5, 15_000);
-    const out = [];
-    points.forEach((point, i) => {
-      if (i && steps[i - 1] > gap) out.push([points[i - 1][TIME] + 1, null, null, null, 0]);
-      out.push(point);
-    });
-    return out;
+    const isGap = (i) => steps[i] > GAP_AT_LEAST_MS && steps[i] > 5 * Math.max(steps[i - 1] ?? 0, steps[i + 1] ?? 0, this.#data.bucket_ms);
+    return points.flatMap((point, i) => (points.length > 3 && isGap(i) ? [point, [point[TIME] + 1, null, null, null, 0]] : [point]));
   }
 
   #series() {

@@ -75,6 +75,11 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
     location.reload();
   }
 });
+/** Parts that read themselves again fail silently: the banner tells about a lost connection. */
+function isBackground({ requestConfig }) {
+  const trigger = requestConfig.triggeringEvent?.type;
+  return requestConfig.verb === "get" && (!trigger || trigger === "refresh");
+}
 document.body.addEventListener("htmx:responseError", (event) => {
   const { status, responseText } = event.detail.xhr;
   const words = {
@@ -84,13 +89,13 @@ document.body.addEventListener("htmx:responseError", (event) => {
     429: "Too many requests. Wait a moment, then try again.",
   };
   if (status === 401) location.reload();
-  else toast(words[status] ?? `The server could not do this (${status}). Try again; if it stays, look at the health page.`, "error");
+  else if (!isBackground(event.detail)) toast(words[status] ?? `The server could not do this (${status}). Try again; if it stays, look at the health page.`, "error");
 });
 document.body.addEventListener("htmx:afterRequest", (event) => {
   const form = event.target.closest("[data-reset-when-done]");
   if (form && event.detail.successful) form.reset();
 });
-document.body.addEventListener("htmx:sendError", () => toast("No connection to the server. Nothing was changed; try again.", "error"));
+document.body.addEventListener("htmx:sendError", (event) => isBackground(event.detail) || toast("No connection to the server. Nothing was changed; try again.", "error"));
 document.body.addEventListener("htmx:afterSettle", (event) => {
   refreshTimes(event.detail.elt.isConnected ? event.detail.elt.parentElement : document);
   if (live) watchParts();

@@ -28,7 +28,7 @@ function makePlot(data) {
     {
       width: box.clientWidth,
       height: box.clientHeight,
-      padding: [6, 4, 0, 0],
+      padding: [6, 16, 0, 16],
       cursor: { show: false },
       legend: { show: false },
       scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
