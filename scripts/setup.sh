@@ -28,13 +28,16 @@ apt_install() {
     chmod 755 "$policy"
     made_policy=1
   fi
-  local status=0
+  local status=0 log
+  log=$(mktemp)
   if [ -z "$apt_list_is_fresh" ]; then
-    apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20 update >/dev/null || status=$?
+    apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20 update >"$log" 2>&1 || status=$?
     apt_list_is_fresh=1
   fi
   DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 --no-install-recommends install "$@" \
-    </dev/null >/dev/null || status=$?
+    </dev/null >>"$log" 2>&1 || status=$?
+  [ "$status" = 0 ] || tail -n 5 "$log" >&2
+  rm -f "$log"
   [ -z "$made_policy" ] || rm -f "$policy"
   return "$status"
 }

@@ -1,12 +1,9 @@
 """A private PostgreSQL: own data folder, own port on loopback, SCRAM passwords, never opened by another major version.
 
-PostgreSQL refuses to run as root. There it runs inside a user namespace that maps root to nobody (works below a 0700
-home); where namespaces are forbidden, as in some containers, it runs as another user through setpriv.
+Started by root it runs as somebody else, see `unprivileged`.
 """
 
 import asyncio
-import os
-import pwd
 import shutil
 import signal
 from pathlib import Path
@@ -18,10 +15,9 @@ from psycopg import sql
 from iiot_site.supervisor.child import ProcessSpec, die_with_parent
 from iiot_site.supervisor.commands import run_command
 from iiot_site.supervisor.data_folder import DataFolder, write_private
-from iiot_site.supervisor.errors import StepFailedError, SupervisorError
 from iiot_site.supervisor.servers import PrivateServer, ServerContext
+from iiot_site.supervisor.unprivileged import Way, find_way
 
-_NOBODY = "65534"
 _SETTINGS = {
     "max_connections": "200",
     "max_locks_per_transaction": "256",  # a migration of many tenants locks many tables in one transaction
@@ -58,7 +54,7 @@ class PostgresServer(PrivateServer):
         self._data = context.folder.root / "postgres"
         self._password = context.folder.secret("postgres")
         self._admin_password = context.folder.secret("postgres_admin")
-        self._as_other_user: tuple[str, ...] = ()
+        self._way = Way()
         self.is_new = False
 
     @property
@@ -66,9 +62,10 @@ class PostgresServer(PrivateServer):
         return f"postgres://iiot:{self._password}@127.0.0.1:{self.context.port}/iiot"
 
     async def prepare(self) -> None:
-        self._as_other_user = await _unprivileged_prefix(self.context.folder) if os.geteuid() == 0 else ()
+        self._way = await find_way(folder=self.context.folder.root, program=self.context.choice.program / "postgres")
         if not data_major(self.context.folder):
             await self._make_data_folder()
+        await asyncio.to_thread(self._way.give, self._data)
         _remove_stale_pid_file(self._data)
 
     async def _make_data_folder(self) -> None:
@@ -79,13 +76,14 @@ class PostgresServer(PrivateServer):
         unfinished.mkdir(mode=0o700)
         password_file = unfinished.with_name("postgres.pw")
         write_private(password_file, self._admin_password + "\n")
-        self._give_away(unfinished, password_file)
+        self._way.give(unfinished)
+        self._way.give(password_file)
         program = str(self.context.choice.program / "initdb")
         options = ("--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres", "--auth=scram-sha-256", "--no-instructions")
         no_sync = ("--no-sync",) if self._is_fast else ()
         try:
             await run_command(
-                *self._as_other_user,
+                *self._way.prefix,
                 program,
                 f"--pwfile={password_file}",
                 *options,
@@ -97,13 +95,6 @@ class PostgresServer(PrivateServer):
             password_file.unlink()
         unfinished.rename(self._data)
         write_private(self.context.folder.run / "postgres.source", f"{self.context.choice.major} {self.context.choice.program}\n")
-
-    def _give_away(self, *paths: Path) -> None:
-        """Hand paths to the user that setpriv changes to; nothing to do inside a user namespace."""
-        for word in self._as_other_user:
-            if word.startswith("--reuid="):
-                for path in paths:
-                    os.chown(path, int(word.removeprefix("--reuid=")), -1)
 
     @property
     def _is_fast(self) -> bool:
@@ -118,7 +109,7 @@ class PostgresServer(PrivateServer):
             ProcessSpec(
                 name=self.context.name,
                 # SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for every client.
-                argv=(*self._as_other_user, *die_with_parent(argv, signal.SIGINT)),
+                argv=(*self._way.prefix, *die_with_parent(argv, signal.SIGINT)),
                 log=self.context.log,
                 cwd=self.context.folder.root,
                 env=self.context.env,
@@ -182,36 +173,3 @@ def _remove_stale_pid_file(data: Path) -> None:
         command = ""
     if command != "postgres":
         pid_file.unlink(missing_ok=True)
-
-
-async def _unprivileged_prefix(folder: DataFolder) -> tuple[str, ...]:
-    """Return the words that start a program as somebody else than root.
-
-    Raises: SupervisorError where neither way works.
-    """
-    namespace = ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}", "--")
-    try:
-        await run_command(*namespace, "true", timeout_seconds=5)
-    except (StepFailedError, OSError):
-        pass
-    else:
-        return namespace
-    names = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
-    uid = names.get("postgres", names.get("nobody", int(_NOBODY)))
-    other = ("setpriv", f"--reuid={uid}", "--clear-groups", "--")
-    try:
-        await run_command(*other, "test", "-x", str(folder.root), timeout_seconds=5)
-    except (StepFailedError, OSError):
-        raise SupervisorError(
-            f"PostgreSQL refuses to run as root, user namespaces are forbidden here, and no other user may enter "
-            f"{folder.root}. Run as an ordinary user, set IIOT_DATA_DIR to a folder that others may enter "
-            f"(such as /srv/iiot), or set DATABASE_URL."
-        ) from None
-    await asyncio.to_thread(_hand_over, folder.root / "postgres", uid)
-    return other
-
-
-def _hand_over(path: Path, uid: int) -> None:
-    if path.exists():
-        for item in [path, *path.rglob("*")]:
-            os.chown(item, uid, -1, follow_symlinks=False)
