@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET
 
 from alerting.models import Alert, Incident
 from alerting.views import list_by_urgency
-from devices.models import Device, DeviceCredential, DeviceType
+from devices.models import Device, DeviceCredential, DeviceType, Metric
 from devices.selectors import filter_by_status, list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES, device_status
 from iiot_site.web.device_chart import SPANS, load_chart
@@ -88,6 +88,7 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
         "device": device,
         "status": device_status(device.last_seen_at, device.device_type.inactivity_timeout, now),
         "latest": latest,
+        "booleans": set(device.device_type.metrics.filter(data_type=Metric.DataType.BOOLEAN).values_list("key", flat=True)),
         "chart_metric": _choose_chart_metric(device, [value.metric for value in latest if not isinstance(value.value, str)]),
         "spans": SPANS,
         "incidents": _open_incidents(device),

@@ -51,7 +51,7 @@ function showValue({ metric: key, value, quality, time }) {
   moment.dateTime = time;
   moment.title = "";
   const shown = row.querySelector(".value");
-  shown.textContent = format(value);
+  shown.textContent = row.dataset.boolean ? (value ? "yes" : "no") : format(value);
   const tag = document.getElementById("quality-tags").content.querySelector(`[data-quality="${quality}"]`);
   row.querySelector(".quality").replaceChildren(...(tag ? [tag.cloneNode(true)] : []));
   const now_ = row.querySelector(".value-now");

@@ -101,6 +101,12 @@ document.body.addEventListener("htmx:afterSettle", (event) => {
   if (live) watchParts();
 });
 
+// --- Addresses of filtered lists carry only what is chosen
+document.body.addEventListener("htmx:configRequest", ({ detail }) => {
+  if (detail.verb !== "get") return;
+  for (const [name, value] of [...detail.formData]) if (value === "") detail.formData.delete(name);
+});
+
 // --- Copy buttons
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

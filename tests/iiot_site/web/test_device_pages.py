@@ -79,6 +79,12 @@ def test_a_device_shows_values_quality_and_how_it_sends(viewer: Client, acme: Te
     assert "mosquitto_pub" in page
 
 
+def test_a_boolean_reads_as_yes_or_no(viewer: Client, acme: Tenant, pump: Device) -> None:
+    with tenant_context(acme):
+        store(pump, Metric.objects.create(device_type=pump.device_type, key="running", data_type="boolean"), 1.0)
+    assert '<span class="value">yes</span>' in viewer.get(f"/t/acme/devices/{pump.uuid}").content.decode()
+
+
 def test_a_device_without_values_says_what_to_do(viewer: Client, pump: Device) -> None:
     page = viewer.get(f"/t/acme/devices/{pump.uuid}").content.decode()
     assert "No value yet" in page
