@@ -17,6 +17,7 @@ from django.core.files.storage import FileSystemStorage
 
 PREFIX = "npm"
 FILES = (
+    "@alpinejs/csp/dist/cdn.min.js",
     "@tabler/core/dist/css/tabler.min.css",
     "@tabler/core/dist/css/tabler.min.css.map",
     "@tabler/core/dist/js/tabler.min.js",

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from csp.constants import NONCE, NONE, SELF
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from iiot_site.environment import BASE_DIR, DATA_DIR, env, read_secret_key, server_setting
@@ -273,6 +274,8 @@ UNFOLD = {
     "SITE_URL": reverse_lazy("home"),
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/icon.svg")}],
+    "SCRIPTS": [lambda request: static("js/admin.js")],
 }
 
 # --- Logs: one line each, no payloads, no secrets

@@ -14,6 +14,9 @@ from tenants.selectors import current_tenant, load_membership
 SHARED_WITH_TENANTS = {"tenants.membership", "tenants.apikey"}
 
 
+MAX_PASSWORD_CHARACTERS = 1024  # hashing more would only cost time
+
+
 def is_tenant_app(app_label: str) -> bool:
     """Tell whether the app's tables exist once per tenant."""
     return app_label in settings.TENANT_APPS
@@ -35,7 +38,7 @@ class TenantPermissionBackend(BaseBackend):
     def authenticate(self, request: HttpRequest | None, **credentials: Any) -> User | None:
         email = credentials.get("username") or credentials.get("email")
         password = credentials.get("password")
-        if not email or not password:
+        if not email or not password or len(password) > MAX_PASSWORD_CHARACTERS or "\0" in email:
             return None
         try:
             user = User.objects.get_by_natural_key(email)

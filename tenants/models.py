@@ -166,6 +166,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
+        verbose_name = "API key"
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -184,7 +185,7 @@ class TokenFamily(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        verbose_name_plural = "token families"
+        verbose_name = "API login"
         ordering = ["-last_used_at"]
         indexes = [models.Index(fields=["expires_at"])]
 

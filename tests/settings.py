@@ -10,4 +10,4 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 CACHES["default"]["KEY_PREFIX"] = CACHES["shared"]["KEY_PREFIX"] = f"test-{os.getpid()}"  # noqa: F405  # as above
-WHITENOISE_AUTOREFRESH = True  # no scan of a collected folder that does not exist
+WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True  # serve what is in the tree, not a collected folder

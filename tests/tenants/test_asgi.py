@@ -2,10 +2,6 @@
 
 import json
 import random
-import socket
-import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,13 +16,13 @@ from devices.models import Site
 from tenants.connection import connection
 from tenants.models import Tenant, User
 from tenants.tokens import issue_tokens
+from tests.web_server import run_web_server
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 REQUESTS = 240
 AT_ONCE = 32
 POOL = 20
-START_SECONDS = 30
 
 
 def get(url: str, headers: dict[str, str]) -> tuple[int, dict[str, object]]:
@@ -40,24 +36,8 @@ def get(url: str, headers: dict[str, str]) -> tuple[int, dict[str, object]]:
 
 @pytest.fixture
 def server(process_env: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path / "uvicorn.log").open("wb")
-    command = [sys.executable, "-m", "uvicorn", "iiot_site.asgi:application", "--port", str(port), "--no-proxy-headers"]
-    process = subprocess.Popen(command, env=process_env, stdout=log, stderr=subprocess.STDOUT, cwd=Path(__file__).parents[2])
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        log.close()
+    with run_web_server(process_env, tmp_path / "uvicorn.log") as address:
+        yield address
 
 
 def test_concurrent_requests_to_two_tenants_each_see_their_own(

@@ -64,14 +64,22 @@ def test_a_platform_admin_gets_a_token_without_tenant(client: APIClient, platfor
         {"email": "operator@acme.example", "password": "wrong"},
         {"email": "nobody@acme.example", "password": PASSWORD},
         {"email": "", "password": PASSWORD},
+        {"email": "nobody\0@acme.example", "password": PASSWORD},
+        {"email": "operator@acme.example", "password": "x" * 257},
     ],
 )
 def test_known_and_unknown_people_get_the_same_answer(client: APIClient, acme_operator: User, credentials: dict[str, str]) -> None:
     answer = client.post(LOGIN, credentials)
-    if credentials["email"]:
+    if credentials["email"] and "\0" not in credentials["email"] and len(credentials["password"]) < 257:
         assert (answer.status_code, answer.data["code"]) == (401, "login_failed")
     else:
         assert (answer.status_code, answer.data["code"]) == (400, "invalid")
+
+
+@pytest.mark.parametrize(("email", "password"), [("nobody\0@acme.example", PASSWORD), ("operator@acme.example", "x" * 100_000)])
+def test_odd_credentials_on_the_login_page_are_just_wrong(acme_operator: User, email: str, password: str) -> None:
+    answer = Client().post("/login", {"email": email, "password": password})
+    assert answer.status_code == 401
 
 
 def test_a_disabled_person_cannot_log_in(client: APIClient, acme_operator: User) -> None:
