@@ -21,6 +21,7 @@ from amqtt.plugins.manager import PluginManager
 from amqtt.session import Session
 
 from iiot_site.lib.broker_password import verify_broker_password
+from iiot_site.supervisor.amqtt_delivery import KeepingHandler
 from iiot_site.supervisor.broker_files import read_logins
 from iiot_site.supervisor.broker_rights import may_publish, may_receive, may_subscribe
 
@@ -47,7 +48,7 @@ class Logins:
         return self._hashes.get(username, "")
 
 
-class LoginCheckingHandler(BrokerProtocolHandler):  # type: ignore[misc]  # amqtt ships no types
+class LoginCheckingHandler(KeepingHandler):
     """Refuses a wrong login before the broker looks at sessions, and gives every user client ids of their own."""
 
     logins: Logins

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ from django.conf import settings
 from django.db import connections
 from paho.mqtt.enums import CallbackAPIVersion
 
+from protocols.mqtt import listener
 from protocols.mqtt.address import BrokerAddress, parse_broker_url
-from protocols.mqtt.listener import CLIENT_ID, MqttListener
+from protocols.mqtt.listener import MqttListener
 
 WAIT_SECONDS = 10.0
 
@@ -43,13 +45,15 @@ def disconnect(client: paho.Client) -> None:
 
 
 @pytest.fixture
-def broker() -> BrokerAddress:
-    """The broker with the platform's login, and no session of an earlier listener."""
+def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokerAddress]:
+    """The broker with the platform's login; the test's listener has a session of its own there."""
     if not settings.MQTT_URL:
         pytest.skip("no MQTT broker")
     address = parse_broker_url(settings.MQTT_URL)
-    disconnect(connect(address, client_id=CLIENT_ID))  # a clean session drops the persistent one
-    return address
+    client_id = f"listener-{uuid.uuid4()}"
+    monkeypatch.setattr(listener, "CLIENT_ID", client_id)
+    yield address
+    disconnect(connect(address, client_id=client_id))  # a clean session drops the persistent one
 
 
 @pytest.fixture
@@ -71,19 +75,19 @@ def run_listener(broker: BrokerAddress, transactional_db: None, tmp_path: Path) 
     def run() -> Iterator[MqttListener]:
         ready_file = tmp_path / "ready"
         ready_file.unlink(missing_ok=True)
-        listener = MqttListener(broker, ready_file=ready_file)
+        running = MqttListener(broker, ready_file=ready_file)
 
         def work() -> None:
-            listener.run()
+            running.run()
             connections.close_all()
 
         thread = threading.Thread(target=work)
         thread.start()
         wait_until(ready_file.exists)
         try:
-            yield listener
+            yield running
         finally:
-            listener.request_stop()
+            running.request_stop()
             thread.join(20)
             assert not thread.is_alive()
 

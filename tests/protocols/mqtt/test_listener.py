@@ -12,7 +12,7 @@ from django_tenants.utils import tenant_context
 from protocols import writer
 from protocols.deliveries import last_delivery_count
 from protocols.models import DeliveryWindow, ListenerState
-from protocols.mqtt.listener import CLIENT_ID
+from protocols.mqtt import listener
 from protocols.pipeline import process_messages
 from telemetry.models import Reading, RejectedMessage
 from tenants.models import Tenant
@@ -68,11 +68,11 @@ def test_nothing_is_acknowledged_before_it_is_committed(
         raise OperationalError("the database is away")
 
     monkeypatch.setattr(writer, "process_messages", fail)
-    with run_listener() as listener:
+    with run_listener() as running:
         publish(platform, 1, 2, 3)
         wait_until(lambda: len(attempts) > 1)
         assert values(acme) == []
-        assert "away" in listener._writer.last_error
+        assert "away" in running._writer.last_error
         monkeypatch.setattr(writer, "process_messages", process_messages)
         wait_until(lambda: len(values(acme)) == 3)
     with run_listener():  # all was acknowledged in the end: nothing comes again
@@ -123,8 +123,8 @@ def test_what_was_stored_but_not_acknowledged_comes_again_and_is_stored_once(
 ) -> None:
     """As if it had been killed between commit and acknowledgement, twice."""
     for expected in (300, 450):
-        with monkeypatch.context() as patch, run_listener() as listener:
-            patch.setattr(listener._client, "ack", lambda *_: None)
+        with monkeypatch.context() as patch, run_listener() as running:
+            patch.setattr(running._client, "ack", lambda *_: None)
             for n in range(300 if expected == 300 else 150):
                 platform.publish(TOPIC, json.dumps({"temperature": n % 7}), qos=1)
             wait_until(lambda expected=expected: len(values(acme)) == expected)  # type: ignore[misc]  # bound at once
@@ -153,12 +153,12 @@ def test_the_delivery_count_goes_on_after_a_restart(acme: Tenant, platform: paho
         with run_listener():
             publish(platform, *range(start, start + 5))
             wait_until(lambda expected=start + 5: len(values(acme)) == expected)  # type: ignore[misc]  # bound at once
-    assert last_delivery_count(consumer=CLIENT_ID) == 10
+    assert last_delivery_count(consumer=listener.CLIENT_ID) == 10
     assert DeliveryWindow.objects.exists()
 
 
 def test_acknowledgements_do_not_pile_up_behind_the_commits(acme: Tenant, platform: paho.Client, run_listener: RunListener) -> None:
-    with run_listener() as listener:
+    with run_listener() as running:
         publish(platform, *range(50))
         wait_until(lambda: len(values(acme)) == 50)
-        wait_until(lambda: len(listener._client._out_packet) == 0, seconds=1)
+        wait_until(lambda: len(running._client._out_packet) == 0, seconds=1)
