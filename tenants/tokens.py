@@ -70,6 +70,7 @@ def _sign(user: User, tenant: Tenant | None, family: TokenFamily) -> IssuedToken
 
 def issue_tokens(*, user: User, tenant: Tenant | None, now: datetime) -> IssuedTokens:
     """Start a family of tokens. The caller has checked the membership."""
+    TokenFamily.objects.filter(user=user, expires_at__lt=now).delete()
     family = TokenFamily(user=user, created_at=now, last_used_at=now, expires_at=now + api_settings.REFRESH_TOKEN_LIFETIME)
     tokens = _sign(user, tenant, family)
     family.save()
