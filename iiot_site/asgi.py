@@ -6,8 +6,10 @@ import re
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from django.core.asgi import get_asgi_application
 
+from iiot_site import environment
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
-os.environ.setdefault("IIOT_DB_POOL_SIZE", "20")  # see the settings: only this process has a pool
+environment.is_web_process = True
 django_application = get_asgi_application()
 
 from iiot_site.live_consumer import LiveConsumer  # noqa: E402 - models can be imported only once Django is set up

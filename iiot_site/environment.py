@@ -22,6 +22,9 @@ def _read_servers_file() -> dict[str, str]:
 
 _SERVERS = _read_servers_file()
 
+# Set by iiot_site.asgi before it loads the settings. Not a variable of the environment, or child processes would get it.
+is_web_process = False
+
 
 def server_setting(name: str, default: str = "") -> str:
     """Return the address of a server; `default` where neither the environment nor the supervisor names one."""

@@ -7,6 +7,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from iiot_site import environment
 from iiot_site.environment import BASE_DIR, DATA_DIR, env, read_secret_key, server_setting
 
 # --- Basics
@@ -86,14 +87,14 @@ TEMPLATES: list[dict[str, Any]] = [
 # --- Database: one PostgreSQL, a schema per tenant
 # The web process has a pool: under ASGI each request has a thread of its own, whose connection would stay open after it.
 # Other processes have one connection per thread; pools do not survive forks.
-IIOT_DB_POOL_SIZE = env.int("IIOT_DB_POOL_SIZE", default=0)
-_POOL = {"pool": {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 10}} if IIOT_DB_POOL_SIZE else {}
+IIOT_DB_POOL_SIZE = env.int("IIOT_DB_POOL_SIZE", default=20)
+_POOL = {"pool": {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 10}} if environment.is_web_process else {}
 _DATABASE = env.db_url_config(server_setting("DATABASE_URL", "postgres://iiot@127.0.0.1:5432/iiot"))
 DATABASES = {
     "default": {
         **_DATABASE,
         "ENGINE": "django_tenants.postgresql_backend",
-        "CONN_MAX_AGE": 0 if IIOT_DB_POOL_SIZE else 60,
+        "CONN_MAX_AGE": 0 if _POOL else 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {**_DATABASE.get("OPTIONS", {}), **_POOL},
     }

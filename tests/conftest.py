@@ -59,10 +59,8 @@ def process_env(transactional_db: None) -> dict[str, str]:
     """The environment for a real process (server, worker, listener) on this test's database."""
     config = connections.settings["default"]
     login = config["USER"] + (f":{config['PASSWORD']}" if config["PASSWORD"] else "")
-    # Only the web process may have a pool; importing it here has put that into the environment.
-    inherited = {name: value for name, value in os.environ.items() if name != "IIOT_DB_POOL_SIZE"}
     return {
-        **inherited,
+        **os.environ,
         "DJANGO_SETTINGS_MODULE": "iiot_site.settings",
         "DATABASE_URL": f"postgres://{login}@{config['HOST']}:{config['PORT']}/{config['NAME']}",
         "IIOT_SECRET_KEY": settings.SECRET_KEY,
