@@ -1,0 +1,102 @@
+"""What follows a commit: only watched numbers reach the rules, and nothing here fails what is stored."""
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django_tenants.utils import tenant_context
+from kombu.exceptions import OperationalError as BrokerError
+
+from devices.models import Device
+from protocols import handoff
+from protocols.handoff import Committed, HandOffThread, hand_on_now
+from protocols.pipeline import process_messages
+from rules.models import Rule
+from rules.services import save_rule
+from rules.tasks import evaluate_readings_task
+from telemetry.models import Reading
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+from tests.protocols.conftest import MakeMessage
+
+
+@pytest.fixture
+def pump(acme: Tenant, make_device: MakeDevice, now: datetime) -> Device:
+    """A pump whose temperature some rule reads."""
+    with tenant_context(acme):
+        pump = make_device("pump-7", metrics=("temperature", "pressure"))
+        condition = {"type": "threshold", "metric": "temperature", "operator": ">", "threshold": 80}
+        save_rule(rule=Rule(name="Too hot", condition=condition, device_type=pump.device_type), now=now)
+    return pump
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
+    """The rows that went to the rules, a list for each task."""
+    tasks: list[list[Any]] = []
+    monkeypatch.setattr(evaluate_readings_task, "apply_async", lambda args, **_: tasks.append(args[0]))
+    return tasks
+
+
+def test_only_watched_numbers_go_to_the_rules(pump: Device, sent: list[list[Any]], make_message: MakeMessage, now: datetime) -> None:
+    process_messages(messages=[make_message('{"temperature": 99, "pressure": 3, "state": "idle"}')], now=now)
+    ((device_id, _, ts, value, quality),) = sent[0]
+    assert (device_id, ts, value, quality) == (pump.pk, now.isoformat(), 99.0, 0)
+
+
+@pytest.mark.usefixtures("pump")
+def test_large_batches_are_split_into_tasks(sent: list[list[Any]], make_message: MakeMessage, now: datetime) -> None:
+    process_messages(messages=[make_message('{"temperature": 1}') for _ in range(handoff.RULES_CHUNK_SIZE + 1)], now=now)
+    assert [len(rows) for rows in sent] == [handoff.RULES_CHUNK_SIZE, 1]
+
+
+@pytest.mark.usefixtures("pump")
+def test_storing_goes_on_without_the_task_queue(
+    acme: Tenant, make_message: MakeMessage, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BrokerError("connection refused")
+
+    monkeypatch.setattr(evaluate_readings_task, "apply_async", refuse)
+    assert process_messages(messages=[make_message('{"temperature": 99}')], now=now).stored == 1
+    with tenant_context(acme):
+        assert Reading.objects.count() == 1
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[Committed]]]:
+    """Hands on only once the event is set; the second batch fails."""
+    opened, handed = threading.Event(), list[Committed]()
+
+    def hand_on(batch: Committed) -> None:
+        assert opened.wait(10)
+        handed.append(batch)
+        if len(handed) == 2:
+            raise RuntimeError("one bad batch")
+
+    monkeypatch.setattr(handoff, "hand_on_now", hand_on)
+    yield opened, handed
+    opened.set()
+
+
+def test_the_thread_keeps_the_order_survives_a_bad_batch_and_never_blocks(
+    gate: tuple[threading.Event, list[Committed]], now: datetime
+) -> None:
+    opened, handed = gate
+    thread = HandOffThread(capacity=3)
+    thread.start()
+    batches = [Committed("t_acme", (), n, now) for n in range(10)]
+    for batch in batches:
+        thread.put(batch)  # most find no room and are left to the sweep
+    opened.set()
+    thread.stop(timeout_seconds=10)
+    order = [batch.message_count for batch in handed]
+    assert order == sorted(order)
+    assert 3 <= len(order) <= 5
+
+
+def test_nothing_is_pushed_for_a_batch_without_readings(monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
+    monkeypatch.setattr(handoff, "push_readings", lambda *_: pytest.fail("pushed"))
+    hand_on_now(Committed("t_acme", (), 1, now))
