@@ -177,8 +177,13 @@ SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
 SESSION_SAVE_EVERY_REQUEST = False
 SESSION_COOKIE_SAMESITE = "Lax"
 IIOT_HTTPS = env.bool("IIOT_HTTPS", default=False)
+IIOT_PROXY_COUNT = env.int("IIOT_PROXY_COUNT", default=0)
+if IIOT_PROXY_COUNT:  # only a proxy that is there may say how the client came; without one anybody could
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = IIOT_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^health"]  # probes speak to the process itself
 SECURE_HSTS_SECONDS = 31_536_000 if IIOT_HTTPS else 0
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # a plant's other host names are not ours to force to HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 RATELIMIT_USE_CACHE = "shared"
@@ -202,7 +207,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "iiot_site.lib.exception_handler.handle_api_exception",
-    "NUM_PROXIES": env.int("IIOT_PROXY_COUNT", default=0),
+    "NUM_PROXIES": IIOT_PROXY_COUNT,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SIMPLE_JWT = {
