@@ -46,6 +46,7 @@ def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> 
         "metric": metric.key,
         "name": str(metric),
         "unit": metric.unit,
+        "is_boolean": metric.data_type == Metric.DataType.BOOLEAN,
         "from": _ms(start),
         "to": _ms(now),
         "bucket_ms": bucket_ms,
@@ -54,19 +55,22 @@ def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> 
     }
 
 
-def _load_limits(device: Device, metric: Metric) -> list[dict[str, object]]:
-    """Return the thresholds of the enabled rules that watch this metric of this device."""
+def list_threshold_rules(device: Device) -> list[Rule]:
+    """Return the enabled threshold rules that watch this device."""
     rules = Rule.objects.filter(
         Q(device=None) | Q(device=device),
         Q(device_type=None) | Q(device_type=device.device_type_id),
         is_enabled=True,
         condition__type="threshold",
-        condition__metric=metric.key,
     )
+    return [rule for rule in rules if rule.site_id is None or device.site_id in list_site_subtree_ids(rule.site_id)]
+
+
+def _load_limits(device: Device, metric: Metric) -> list[dict[str, object]]:
     return [
         {"name": rule.name, "severity": rule.severity, "operator": rule.condition["operator"], "value": rule.condition["threshold"]}
-        for rule in rules
-        if rule.site_id is None or device.site_id in list_site_subtree_ids(rule.site_id)
+        for rule in list_threshold_rules(device)
+        if rule.condition["metric"] == metric.key
     ]
 
 

@@ -19,7 +19,7 @@ from alerting.views import list_by_urgency
 from devices.models import Device, DeviceCredential, DeviceType, Metric
 from devices.selectors import filter_by_status, list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES, device_status
-from iiot_site.web.device_chart import SPANS, load_chart
+from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
 from telemetry.selectors import list_latest
 from tenants.page_access import page
 
@@ -84,15 +84,17 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     now = timezone.now()
     device = get_object_or_404(Device.objects.select_related("device_type", "site", "gateway"), uuid=device_id)
     latest = list_latest(device)
+    numbers, booleans = _list_keys(device, Metric.DataType.NUMBER), _list_keys(device, Metric.DataType.BOOLEAN)
+    reported = [value.metric for value in latest]
     context = {
         "device": device,
         "status": device_status(device.last_seen_at, device.device_type.inactivity_timeout, now),
         "latest": latest,
-        "booleans": set(device.device_type.metrics.filter(data_type=Metric.DataType.BOOLEAN).values_list("key", flat=True)),
-        "chart_metric": _choose_chart_metric(device, [value.metric for value in latest if not isinstance(value.value, str)]),
+        "booleans": booleans,
+        "chart_metric": _choose_chart_metric(device, [key for key in (*numbers, *booleans) if key in reported]),
         "spans": SPANS,
         "incidents": _open_incidents(device),
-        "how_to_send": _how_to_send(request, device),
+        "how_to_send": _how_to_send(request, device, example=next(iter(numbers), "temperature")),
     }
     return render(request, "devices/device.html", context)
 
@@ -115,27 +117,31 @@ def show_device_chart(request: HttpRequest, device_id: uuid.UUID) -> JsonRespons
     return JsonResponse(load_chart(device=device, metric=metric, span=span, now=timezone.now()))
 
 
+def _list_keys(device: Device, data_type: str) -> list[str]:
+    return list(device.device_type.metrics.filter(data_type=data_type).order_by("key").values_list("key", flat=True))
+
+
 def _choose_chart_metric(device: Device, metrics: list[str]) -> str:
-    """Return what an operator wants to see first: the metric that burns, else the first one."""
+    """Return what an operator wants to see first: the metric that burns, else one that a rule watches, else the first."""
     firing = Alert.objects.filter(device=device, resolved_at=None).order_by("-occurred_at")
-    burning = list_by_urgency(Incident.objects.filter(alerts__in=firing)).values_list("alerts__details__metric", flat=True).first()
-    return burning if burning in metrics else next(iter(metrics), "")
+    burning = list_by_urgency(Incident.objects.filter(alerts__in=firing)).values_list("alerts__details__metric", flat=True)
+    watched = (rule.condition["metric"] for rule in list_threshold_rules(device))
+    return next((key for key in (*burning[:1], *watched, *metrics) if key in metrics), "")
 
 
 def _open_incidents(device: Device) -> list[Incident]:
     return list(list_by_urgency(Incident.objects.filter(device=device).exclude(state=Incident.State.RESOLVED))[:20])
 
 
-def _how_to_send(request: HttpRequest, device: Device) -> dict[str, object]:
+def _how_to_send(request: HttpRequest, device: Device, *, example: str) -> dict[str, object]:
     """Addresses and commands for whoever connects the device. Names only, never a secret."""
     slug = request.tenant.slug  # type: ignore[attr-defined]  # set by TenantMiddleware
     credentials = device.credentials.filter(kind=DeviceCredential.Kind.MQTT, revoked_at=None)
-    metric = device.device_type.metrics.order_by("key").values_list("key", flat=True).first()
     return {
         "username": credentials.values_list("identifier", flat=True).first(),
         "topic": f"t/{slug}/{device.key}/telemetry",
         "mqtt_host": settings.IIOT_MQTT_PUBLIC_HOST,
         "mqtt_port": settings.IIOT_MQTT_PUBLIC_PORT,
         "url": request.build_absolute_uri("/api/v1/telemetry"),
-        "metric": metric or "temperature",
+        "metric": example,
     }

@@ -5,6 +5,7 @@ const [TIME, MEAN, LOW, HIGH, QUALITY] = [0, 1, 2, 3, 4];
 const POINTS_AT_MOST = 4_000;
 const GAP_AT_LEAST_MS = 15_000;
 const OPERATORS = { gt: ">", gte: "≥", lt: "<", lte: "≤", ">": ">", ">=": "≥", "<": "<", "<=": "≤" };
+const yesOrNo = (value) => (value ? "yes" : "no");
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const dayClock = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
@@ -82,7 +83,7 @@ export class DeviceChart {
 
   #options() {
     const [ink, grid, surface] = ["--chart-ink", "--chart-grid", "--chart-surface"].map((name) => this.#colour(name));
-    const { unit, to, from } = this.#data;
+    const { unit, to, from, is_boolean: isBoolean } = this.#data;
     const isLong = to - from > 86_400_000;
     return {
       animation: false,
@@ -95,8 +96,13 @@ export class DeviceChart {
       },
       yAxis: {
         type: "value", scale: true, name: unit, nameTextStyle: { color: ink, align: "left" }, nameGap: 12,
-        min: (range) => this.#edge(range.min, Math.min, -1, range), max: (range) => this.#edge(range.max, Math.max, 1, range),
-        axisLabel: { color: ink, showMinLabel: false, showMaxLabel: false }, splitLine: { lineStyle: { color: grid } },
+        ...(isBoolean
+          ? { min: 0, max: 1, interval: 1 }
+          : { min: (range) => this.#edge(range.min, Math.min, -1, range), max: (range) => this.#edge(range.max, Math.max, 1, range) }),
+        axisLabel: isBoolean
+          ? { color: ink, formatter: yesOrNo }
+          : { color: ink, showMinLabel: false, showMaxLabel: false },
+        splitLine: { lineStyle: { color: grid } },
       },
       tooltip: {
         trigger: "axis", renderMode: "richText", confine: true,
@@ -118,7 +124,7 @@ export class DeviceChart {
   #describe(ms) {
     const point = this.#data.points.findLast((each) => each[TIME] <= ms + 1);
     if (!point) return "";
-    const write = (value) => `${Number(value.toPrecision(6)).toLocaleString("en")} ${this.#data.unit}`;
+    const write = (value) => this.#data.is_boolean && Number.isInteger(value) ? yesOrNo(value) : `${Number(value.toPrecision(6)).toLocaleString("en")} ${this.#data.unit}`;
     const band = point[LOW] === point[HIGH] ? "" : `\n${write(point[LOW])} to ${write(point[HIGH])}`;
     const quality = ["", "\nquality uncertain", "\nquality bad"][point[QUALITY]];
     return `${formatTime(point[TIME])}\n${write(point[MEAN])}${band}${quality}`;
@@ -143,7 +149,7 @@ export class DeviceChart {
       : [];
     return [
       {
-        type: "line", name: this.#data.name, animation: false, showSymbol: points.length < 40, symbolSize: 5,
+        type: "line", name: this.#data.name, step: this.#data.is_boolean ? "end" : false, animation: false, showSymbol: points.length < 40, symbolSize: 5,
         data: points.map((p) => [p[TIME], p[MEAN]]), lineStyle: { width: 1.75, color: line }, itemStyle: { color: line },
         areaStyle: band.length ? undefined : { color: line, opacity: 0.07, origin: "start" },
         markLine: { silent: true, symbol: "none", animation: false, data: this.#data.limits.map((limit) => this.#limitLine(limit)) },
