@@ -33,6 +33,7 @@ class Supervisor:
         self.folder = folder
         self.console = console
         self.stopping = asyncio.Event()
+        self.forcing = asyncio.Event()
         self.stop_signal: signal.Signals | None = None
         self.run_id = uuid.uuid4().hex
         self.env = {**env, RUN_VARIABLE: self.run_id, "IIOT_DATA_DIR": str(folder.root), "PYTHONUNBUFFERED": "1"}
@@ -97,6 +98,7 @@ class Supervisor:
         self.stop_signal = self.stop_signal or signal_number
         if self.stopping.is_set():
             self.console.line("Stopping by force ...")
+            self.forcing.set()
             for child in (*self._processes, *self._servers):
                 child.force()
         else:

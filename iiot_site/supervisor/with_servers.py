@@ -47,10 +47,16 @@ async def _run(command: list[str], environment: Mapping[str, str], supervisor: S
     process = await asyncio.create_subprocess_exec(*die_with_parent(tuple(command), signal.SIGTERM), env=env)
     waiting = asyncio.create_task(process.wait())
     if supervisor is not None:
-        stopping = asyncio.create_task(supervisor.stopping.wait())
-        await asyncio.wait([waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not waiting.done() and supervisor.stop_signal != signal.SIGINT:  # Ctrl-C reached the command by itself
+        await _first_of(waiting, supervisor.stopping)
+        if supervisor.stop_signal == signal.SIGINT:  # Ctrl-C reached the command by itself: give it time to end
+            await _first_of(waiting, supervisor.forcing)
+        if not waiting.done():
             process.send_signal(signal.SIGTERM)
     code = await waiting
     return code if code >= 0 else 128 - code
+
+
+async def _first_of(work: asyncio.Task[int], event: asyncio.Event) -> None:
+    happening = asyncio.create_task(event.wait())
+    await asyncio.wait([work, happening], return_when=asyncio.FIRST_COMPLETED)
+    happening.cancel()

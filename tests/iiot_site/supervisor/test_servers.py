@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import redis
 
-from iiot_site.supervisor import fleet
+from iiot_site.supervisor import cli, fleet
 from iiot_site.supervisor.choice import AMQP, POSTGRES, Source, find_candidates
 from iiot_site.supervisor.data_folder import DataFolder
 from iiot_site.supervisor.errors import StepFailedError
@@ -93,19 +93,35 @@ def test_servers_keep_their_data_and_end_with_a_killed_supervisor(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_packaged_servers_serve_where_nothing_is_installed_and_foreign_data_is_left_alone(tmp_path: Path) -> None:
+def test_packaged_servers_serve_where_nothing_is_installed_and_foreign_data_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in URLS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IIOT_PG_FAST", "1")
+    monkeypatch.setenv("IIOT_SERVERS", "packaged")
     code = "import os; assert not os.environ['AMQP_URL']; raise SystemExit(7)"
-    with with_servers(tmp_path, sys.executable, "-c", code, IIOT_SERVERS="packaged") as running:
-        _, messages = running.communicate()
-    assert running.returncode == 7, messages
+    words = ["with_servers", "--data-dir", str(tmp_path), "--"]
+    assert cli.main([*words, sys.executable, "-c", code]) == 7
+    messages = capsys.readouterr().err
     for word in ("18.", "Valkey", "amqtt", "off; to have AMQP"):
         assert word in messages
-    if not any(item.source == Source.SYSTEM and item.major != "18" for item in find_candidates(POSTGRES)):
-        return
-    with with_servers(tmp_path, "true", IIOT_SERVERS="system") as running:
-        _, messages = running.communicate()
-    assert running.returncode == 1
-    assert "made by PostgreSQL 18" in messages
+    if any(item.source == Source.SYSTEM and item.major != "18" for item in find_candidates(POSTGRES)):
+        monkeypatch.setenv("IIOT_SERVERS", "system")
+        assert cli.main([*words, "true"]) == 1
+        assert "made by PostgreSQL 18" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_command_may_join_the_servers_of_another_supervisor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with start_and_hold(tmp_path, IIOT_SERVERS="packaged") as running:
+        code = f"import os; raise SystemExit(os.environ['REDIS_URL'] != {addresses(tmp_path)['REDIS_URL']!r})"
+        assert cli.main(["with_servers", "--data-dir", str(tmp_path), "--", sys.executable, "-c", code]) == 0
+        assert f"Using the servers of process {running.pid}" in capsys.readouterr().err
+        assert cli.main(["with_servers", "--data-dir", str(tmp_path)]) == 1
+        assert marked_processes("IIOT_SUPERVISOR_RUN=", f"IIOT_DATA_DIR={tmp_path}")
+        running.send_signal(signal.SIGTERM)
+        running.communicate()
 
 
 def test_a_server_in_the_environment_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
