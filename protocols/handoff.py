@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import redis.exceptions
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django_tenants.utils import schema_context
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -99,6 +99,7 @@ class HandOffThread:
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
             try:
+                close_old_connections()  # there is no request around this thread that would drop a broken one
                 hand_on_now(batch)
             except Exception:  # the listener's loop: one bad batch must not end the thread
                 logger.exception("handing on a batch of %s failed", batch.schema)

@@ -114,8 +114,10 @@ class Platform:
         return [row[0] for row in rows]
 
     def process_id(self, name: str) -> int:
-        """Return the process id of a process that the supervisor watches; 0 while it is not running."""
-        return int(json.loads((self.folder / "run" / "status.json").read_text())[name]["pid"] or 0)
+        """Return the process id of a process that the supervisor watches; waits while it is being started."""
+        status = self.folder / "run" / "status.json"
+        wait_until(lambda: json.loads(status.read_text())[name]["pid"] is not None)
+        return int(json.loads(status.read_text())[name]["pid"])
 
 
 def _free_port() -> int:

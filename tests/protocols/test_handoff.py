@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from django.db import connection
 from django_tenants.utils import tenant_context
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -13,6 +14,7 @@ from devices.models import Device
 from protocols import handoff
 from protocols.handoff import Committed, HandOffThread, hand_on_now
 from protocols.pipeline import process_messages
+from protocols.resolution import clear_caches
 from rules.models import Rule
 from rules.services import save_rule
 from rules.tasks import evaluate_readings_task
@@ -20,6 +22,7 @@ from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.conftest import MakeMessage
+from tests.protocols.mqtt.conftest import wait_until
 
 
 @pytest.fixture
@@ -95,6 +98,22 @@ def test_the_thread_keeps_the_order_survives_a_bad_batch_and_never_blocks(
     order = [batch.message_count for batch in handed]
     assert order == sorted(order)
     assert 3 <= len(order) <= 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_finds_the_database_again(pump: Device, sent: list[list[Any]], make_message: MakeMessage, now: datetime) -> None:
+    thread = HandOffThread()
+    thread.start()
+    process_messages(messages=[make_message('{"temperature": 99}')], now=now, hand_on=thread.put)
+    wait_until(lambda: len(sent) == 1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    clear_caches()  # so that it has to ask the database
+    process_messages(messages=[make_message('{"temperature": 99}')], now=now, hand_on=thread.put)
+    thread.stop(timeout_seconds=10)
+    assert len(sent) == 2
 
 
 def test_nothing_is_pushed_for_a_batch_without_readings(monkeypatch: pytest.MonkeyPatch, now: datetime) -> None:
