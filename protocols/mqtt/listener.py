@@ -31,7 +31,6 @@ from protocols.writer import BatchWriter
 
 logger = logging.getLogger(__name__)
 
-CLIENT_ID = "iiot-listener-1"
 HEARTBEAT_SECONDS = 3.0
 KEEPALIVE_SECONDS = 30
 MAX_RECONNECT_SECONDS = 30
@@ -41,8 +40,11 @@ START_RETRY_SECONDS = 2.0
 class MqttListener:
     """One listener process: `run` returns after `request_stop`, with everything taken in stored and acknowledged."""
 
-    def __init__(self, address: BrokerAddress, *, ready_file: Path | None = None, on_start: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, address: BrokerAddress, *, client_id: str, ready_file: Path | None = None, on_start: Callable[[], None] | None = None
+    ) -> None:
         self._address = address
+        self._client_id = client_id
         self._ready_file = ready_file
         self._on_start = on_start
         # Half of what the broker sends without acknowledgement: one half is stored while the other arrives.
@@ -90,7 +92,7 @@ class MqttListener:
         """Continue the delivery count of the former process, as soon as the database answers."""
         while not self._is_stopping:
             try:
-                self._delivery_count = last_delivery_count(consumer=CLIENT_ID)
+                self._delivery_count = last_delivery_count(consumer=self._client_id)
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("waiting for the database: %s", exc)
                 connection.close()
@@ -123,7 +125,7 @@ class MqttListener:
         )
         try:
             record_heartbeat(heartbeat=heartbeat, now=timezone.now())
-            prune_deliveries(consumer=CLIENT_ID, count=self._delivery_count)
+            prune_deliveries(consumer=self._client_id, count=self._delivery_count)
         except (DatabaseError, InterfaceError) as exc:
             logger.warning("no heartbeat: %s", exc)
             connection.close()
@@ -132,7 +134,7 @@ class MqttListener:
 
     def _make_client(self) -> paho.Client:
         client = paho.Client(
-            CallbackAPIVersion.VERSION2, CLIENT_ID, clean_session=False, protocol=MQTTProtocolVersion.MQTTv311, manual_ack=True
+            CallbackAPIVersion.VERSION2, self._client_id, clean_session=False, protocol=MQTTProtocolVersion.MQTTv311, manual_ack=True
         )
         client.username_pw_set(self._address.username, self._address.password)
         if self._address.uses_tls:
@@ -182,7 +184,7 @@ class MqttListener:
         delivery = None
         if message.qos > 0:
             self._delivery_count += 1
-            delivery = Delivery(CLIENT_ID, self._delivery_count, message.mid, message.dup)
+            delivery = Delivery(self._client_id, self._delivery_count, message.mid, message.dup)
         tenant, device, _ = address
         self._buffer.put(
             RawMessage(

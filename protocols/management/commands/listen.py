@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from protocols.mqtt.address import parse_broker_url
+from protocols.mqtt.client_id import load_client_id
 from protocols.mqtt.listener import MqttListener
 from protocols.mqtt.logins import LoginSync, PasswordFile
 
@@ -30,7 +31,12 @@ class Command(BaseCommand):
         except ValueError as exc:
             raise CommandError(str(exc)) from exc
         ready_file = os.environ.get("IIOT_READY_FILE")
-        listener = MqttListener(address, ready_file=Path(ready_file) if ready_file else None, on_start=start_login_sync)
+        listener = MqttListener(
+            address,
+            client_id=load_client_id(Path(settings.IIOT_DATA_DIR) / "secrets"),
+            ready_file=Path(ready_file) if ready_file else None,
+            on_start=start_login_sync,
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: listener.request_stop())
         listener.run()

@@ -13,7 +13,6 @@ from django.conf import settings
 from django.db import connections
 from paho.mqtt.enums import CallbackAPIVersion
 
-from protocols.mqtt import listener
 from protocols.mqtt.address import BrokerAddress, parse_broker_url
 from protocols.mqtt.listener import MqttListener
 
@@ -45,13 +44,17 @@ def disconnect(client: paho.Client) -> None:
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[BrokerAddress]:
+def client_id() -> str:
+    """The name of the test's listener at the broker."""
+    return f"listener-{uuid.uuid4()}"
+
+
+@pytest.fixture
+def broker(client_id: str) -> Iterator[BrokerAddress]:
     """The broker with the platform's login; the test's listener has a session of its own there."""
     if not settings.MQTT_URL:
         pytest.skip("no MQTT broker")
     address = parse_broker_url(settings.MQTT_URL)
-    client_id = f"listener-{uuid.uuid4()}"
-    monkeypatch.setattr(listener, "CLIENT_ID", client_id)
     yield address
     disconnect(connect(address, client_id=client_id))  # a clean session drops the persistent one
 
@@ -68,14 +71,14 @@ RunListener = Callable[[], AbstractContextManager[MqttListener]]
 
 
 @pytest.fixture
-def run_listener(broker: BrokerAddress, transactional_db: None, tmp_path: Path) -> RunListener:
+def run_listener(broker: BrokerAddress, client_id: str, transactional_db: None, tmp_path: Path) -> RunListener:
     """Return a context in which a listener runs; leaving it stops the listener as SIGTERM would."""
 
     @contextmanager
     def run() -> Iterator[MqttListener]:
         ready_file = tmp_path / "ready"
         ready_file.unlink(missing_ok=True)
-        running = MqttListener(broker, ready_file=ready_file)
+        running = MqttListener(broker, client_id=client_id, ready_file=ready_file)
 
         def work() -> None:
             running.run()

@@ -12,7 +12,6 @@ from django_tenants.utils import tenant_context
 from protocols import writer
 from protocols.deliveries import last_delivery_count
 from protocols.models import DeliveryWindow, ListenerState
-from protocols.mqtt import listener
 from protocols.pipeline import process_messages
 from telemetry.models import Reading, RejectedMessage
 from tenants.models import Tenant
@@ -148,12 +147,12 @@ def test_bad_messages_do_not_stop_it(acme: Tenant, platform: paho.Client, run_li
     assert ListenerState.objects.get().rejected == len(bad) + 1
 
 
-def test_the_delivery_count_goes_on_after_a_restart(acme: Tenant, platform: paho.Client, run_listener: RunListener) -> None:
+def test_the_delivery_count_goes_on_after_a_restart(acme: Tenant, client_id: str, platform: paho.Client, run_listener: RunListener) -> None:
     for start in (0, 5):
         with run_listener():
             publish(platform, *range(start, start + 5))
             wait_until(lambda expected=start + 5: len(values(acme)) == expected)  # type: ignore[misc]  # bound at once
-    assert last_delivery_count(consumer=listener.CLIENT_ID) == 10
+    assert last_delivery_count(consumer=client_id) == 10
     assert DeliveryWindow.objects.exists()
 
 
