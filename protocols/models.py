@@ -21,6 +21,18 @@ class ListenerState(models.Model):
         return f"{self.name}: {self.state}"
 
 
+class UnroutedCount(models.Model):
+    """Messages that named no active tenant, per listener and minute: the part of the ledger that is no tenant's."""
+
+    pk = models.CompositePrimaryKey("minute", "listener")
+    minute = models.DateTimeField()
+    listener = models.CharField(max_length=20)
+    messages = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.listener} {self.minute}: {self.messages}"
+
+
 class DeliveryWindow(models.Model):
     """Packet ids of messages without a time stamp of their own that were committed in one batch.
 

@@ -18,6 +18,7 @@ from django_tenants.utils import tenant_context
 from devices.services import record_activity, register_metrics
 from devices.types import DeviceRef, MetricRef, NewMetric
 from iiot_site.lib.errors import IIoTError
+from protocols.accounting import count_ingest, count_repeated
 from protocols.codecs.json import decode_telemetry
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
 from protocols.errors import MessageError
@@ -25,8 +26,9 @@ from protocols.handoff import Committed, StoredValue, hand_on_now
 from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples, is_metric_key
 from protocols.receipt_times import claim_receipt_time
 from protocols.resolution import forget_metrics, resolve_devices, resolve_metrics
+from protocols.services import count_unrouted, record_refused_messages
 from protocols.types import BatchOutcome, RawMessage, Refusal, Sample
-from telemetry.services import record_rejections, store_readings
+from telemetry.services import record_ingest, record_rejections, store_readings
 from telemetry.types import NewRejection
 from tenants.models import Tenant
 from tenants.selectors import get_tenant_by_slug
@@ -69,11 +71,11 @@ def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: 
         django.db.Error: a tenant's batch failed for no fault of its data; nothing may be acknowledged, the same batch
             is to be tried again, its deliveries marked as redelivered.
     """
-    groups: dict[str, list[_Item]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[_Item]] = defaultdict(list)  # by listener too: the ledger counts each apart
     for index, message in enumerate(messages):
-        groups[message.tenant].append(_decode(index, message))
+        groups[message.tenant, message.protocol].append(_decode(index, message))
     until = highest_counts(messages)
-    outcomes = [_process_tenant(slug, items, until, now, hand_on) for slug, items in groups.items()]
+    outcomes = [_process_tenant(slug, items, until, now, hand_on) for (slug, _), items in groups.items()]
     return _combine(outcomes)
 
 
@@ -91,6 +93,7 @@ def _process_tenant(
     tenant = get_tenant_by_slug(slug)
     if tenant is None or tenant.status != Tenant.Status.ACTIVE:
         logger.warning("refused %d messages for the unknown or inactive tenant %.40r", len(items), slug)
+        count_unrouted(listener=items[0].message.protocol, messages=len(items), now=now)
         detail = "There is no active tenant of this name."
         return BatchOutcome(0, 0, [Refusal(item.index, "unknown_tenant", detail) for item in items])
     with tenant_context(tenant):
@@ -106,7 +109,7 @@ def _store_or_split(
             outcome, committed = _store(schema, items, until, now)
     except _DATA_ERRORS as exc:
         if len(items) == 1:
-            return [_refuse_culprit(items[0], exc)]
+            return [_refuse_culprit(items[0], exc, now)]
         middle = len(items) // 2
         first = _store_or_split(schema, items[:middle], until, now, hand_on)
         return first + _store_or_split(schema, items[middle:], until, now, hand_on)
@@ -140,7 +143,17 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
     record_activity(seen=seen)
     record_deliveries(unmarked.values(), delivery_until=until)
-    duplicates = outcome.duplicates + sum(max(1, len(item.samples)) for item in items if item.index in repeated)
+    record_ingest(
+        count=count_ingest(
+            listener=items[0].message.protocol,
+            sample_counts={item.index: len(item.samples) for item in items},
+            repeated=repeated,
+            refusals=refusals,
+            outcome=outcome,
+        ),
+        now=now,
+    )
+    duplicates = outcome.duplicates + sum(count_repeated(len(item.samples)) for item in items if item.index in repeated)
     return BatchOutcome(outcome.stored, duplicates, refusals), Committed(schema, tuple(values), len(items), now)
 
 
@@ -212,11 +225,12 @@ def _rejection(message: RawMessage, device_id: int | None, reason: str, detail: 
     )
 
 
-def _refuse_culprit(item: _Item, cause: BaseException) -> BatchOutcome:
+def _refuse_culprit(item: _Item, cause: BaseException, now: datetime) -> BatchOutcome:
     """Give up on the one message that cannot be stored, and keep it for people to look into."""
     logger.error("refused a message of %s that cannot be stored", item.message.source, exc_info=cause)
     detail = "The platform could not store this message; its operator finds the cause in the log."
-    record_rejections(rejections=[_rejection(item.message, None, "internal_error", f"{detail} ({type(cause).__name__})")])
+    rejection = _rejection(item.message, None, "internal_error", f"{detail} ({type(cause).__name__})")
+    record_refused_messages(rejections=[rejection], now=now)
     return BatchOutcome(0, 0, [Refusal(item.index, "internal_error", detail)])
 
 

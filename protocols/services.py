@@ -1,9 +1,15 @@
-"""The only way to write what listeners report about themselves."""
+"""The only way to write what listeners report: about themselves, and messages that no pipeline could take."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connection, transaction
+
 from protocols.models import ListenerState
+from telemetry.services import record_ingest, record_rejections
+from telemetry.types import IngestCount, NewRejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,26 @@ def record_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
             "last_error": heartbeat.last_error[:500],
         },
     )
+
+
+_COUNT_UNROUTED_SQL = """
+INSERT INTO protocols_unroutedcount AS known (minute, listener, messages) VALUES (date_trunc('minute', %s, 'UTC'), %s, %s)
+ON CONFLICT (minute, listener) DO UPDATE SET messages = known.messages + excluded.messages
+"""
+
+
+def count_unrouted(*, listener: str, messages: int, now: datetime) -> None:
+    """Count messages that name no active tenant; they belong into no tenant's ledger."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_UNROUTED_SQL, [now, listener[:20], messages])
+
+
+@transaction.atomic
+def record_refused_messages(*, rejections: Sequence[NewRejection], now: datetime) -> None:
+    """Keep messages of the current tenant, all of one listener, that were refused as a whole, and enter them in its ledger."""
+    if not rejections:
+        return
+    record_rejections(rejections=rejections)
+    count = len(rejections)
+    by_reason = Counter(rejection.reason for rejection in rejections)
+    record_ingest(count=IngestCount(rejections[0].protocol, count, 0, 0, by_reason, count, 0, count), now=now)

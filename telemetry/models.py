@@ -63,6 +63,31 @@ class LatestReading(models.Model):
         return f"{self.text if self.value is None else self.value} at {self.ts}"
 
 
+class IngestLedger(models.Model):
+    """What became of everything that came in: received = stored + duplicate + rejected, per listener and minute.
+
+    Counted are values; a message that was refused as a whole, readable or not, counts as one. The minute is that of
+    processing. Written in the transaction that stores the batch, so a batch that failed and comes again counts once.
+    """
+
+    pk = models.CompositePrimaryKey("minute", "listener", "slot")
+    minute = models.DateTimeField()
+    listener = models.CharField(max_length=20, help_text="Such as mqtt or http.")
+    slot = models.SmallIntegerField(help_text="Writers take different slots, so that their transactions do not wait for each other.")
+    received = models.BigIntegerField()
+    stored = models.BigIntegerField()
+    duplicate = models.BigIntegerField()
+    rejected = models.BigIntegerField()
+    rejected_by_reason = models.JSONField()
+    stored_by_day = models.JSONField(help_text="Stored values by the UTC day of their source time, to compare with the readings.")
+    messages = models.BigIntegerField()
+    messages_repeated = models.BigIntegerField(help_text="Recognised as sent again by the broker.")
+    messages_rejected = models.BigIntegerField(help_text="Nothing of them was accepted.")
+
+    def __str__(self) -> str:
+        return f"{self.listener} {self.minute}: {self.received} received"
+
+
 class RejectedMessage(models.Model):
     """A message, or a part of one, that was not stored, with the reason. Bounded per tenant."""
 

@@ -1,7 +1,10 @@
 """The only way to write readings, latest values and rejected messages."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from threading import get_native_id
 
 import psycopg.errors
 from django.conf import settings
@@ -14,7 +17,7 @@ from telemetry.models import RejectedMessage
 from telemetry.partitions import ensure_partitions, forget_partitions
 from telemetry.partitions_math import utc_day
 from telemetry.staging import STAGE_COLUMNS, days_of, encode_numbers
-from telemetry.types import NewReading, NewRejection, StoreOutcome
+from telemetry.types import IngestCount, NewReading, NewRejection, StoreOutcome
 
 MAX_PAYLOAD_BYTES = 4096
 TRIM_EVERY_FRACTION = 10
@@ -46,6 +49,8 @@ ON CONFLICT (device_id, metric_id) DO UPDATE
 SET ts = excluded.ts, received_at = excluded.received_at, value = excluded.value, text = excluded.text, quality = excluded.quality
 WHERE latest.ts < excluded.ts
 """
+# Only for batches around midnight and late ones: RETURNING costs time.
+_COUNT_BY_DAY_SQL = "WITH new AS ({insert} RETURNING ts) SELECT (ts AT TIME ZONE 'UTC')::date, count(*) FROM new GROUP BY 1"
 _INSERT_NUMBERS_SQL = _INSERT_SQL.format(table="telemetry_reading", stage="number_stage")
 _INSERT_TEXTS_SQL = _INSERT_SQL.format(table="telemetry_textreading", stage="text_stage")
 _UPSERT_LATEST_NUMBERS_SQL = _UPSERT_LATEST_SQL.format(column="value", stage="number_stage")
@@ -67,43 +72,50 @@ def store_readings(*, readings: Sequence[NewReading], now: datetime) -> StoreOut
     texts = [r for r in readings if r.value is None]
     days = days_of(numbers)
     _check_days(days | days_of(texts), now)
-    stored = 0
+    stored: Counter[date] = Counter()
     with transaction.atomic(savepoint=False), connection.cursor() as cursor:
         if numbers:
             ensure_partitions(days=days)
-            stored += _store_numbers(cursor, numbers, days)
+            stored.update(_store_numbers(cursor, numbers, days))
         if texts:
-            stored += _store_texts(cursor, texts)
-    return StoreOutcome(stored, len(readings) - stored)
+            stored.update(_store_texts(cursor, texts, days_of(texts)))
+    return StoreOutcome(stored.total(), len(readings) - stored.total(), +stored)
 
 
-def _store_numbers(cursor: CursorWrapper, numbers: Sequence[NewReading], days: set[date]) -> int:
+def _store_numbers(cursor: CursorWrapper, numbers: Sequence[NewReading], days: set[date]) -> dict[date, int]:
     cursor.execute(_NUMBER_STAGE_SQL)
     with cursor.copy(_COPY_SQL) as copy:
         copy.write(encode_numbers(numbers))
     try:
         with transaction.atomic():
-            cursor.execute(_INSERT_NUMBERS_SQL)
+            stored = _insert(cursor, _INSERT_NUMBERS_SQL, days)
     except IntegrityError as exc:
         if not isinstance(exc.__cause__, psycopg.errors.CheckViolation):
             raise
         # "No partition found": one that we remembered was dropped meanwhile.
         forget_partitions()
         ensure_partitions(days=days)
-        cursor.execute(_INSERT_NUMBERS_SQL)
-    stored = int(cursor.rowcount)
+        stored = _insert(cursor, _INSERT_NUMBERS_SQL, days)
     cursor.execute(_UPSERT_LATEST_NUMBERS_SQL)
     return stored
 
 
-def _store_texts(cursor: CursorWrapper, texts: Sequence[NewReading]) -> int:
+def _store_texts(cursor: CursorWrapper, texts: Sequence[NewReading], days: set[date]) -> dict[date, int]:
     rows = [(r.ts, r.text, r.device_id, r.metric_id, r.quality, r.received_at) for r in texts]
     cursor.execute(_TEXT_STAGE_SQL)
     cursor.execute(_FILL_TEXT_STAGE_SQL, [list(column) for column in zip(*rows, strict=True)])
-    cursor.execute(_INSERT_TEXTS_SQL)
-    stored = int(cursor.rowcount)
+    stored = _insert(cursor, _INSERT_TEXTS_SQL, days)
     cursor.execute(_UPSERT_LATEST_TEXTS_SQL)
     return stored
+
+
+def _insert(cursor: CursorWrapper, insert: str, days: set[date]) -> dict[date, int]:
+    """Move the staged rows into their table; return how many were new, by UTC day."""
+    if len(days) == 1:
+        cursor.execute(insert)
+        return {next(iter(days)): int(cursor.rowcount)}
+    cursor.execute(_COUNT_BY_DAY_SQL.format(insert=insert))
+    return dict(cursor.fetchall())
 
 
 def _check_days(days: set[date], now: datetime) -> None:
@@ -112,6 +124,59 @@ def _check_days(days: set[date], now: datetime) -> None:
     outside = sorted(day for day in days if not oldest <= day <= newest)
     if outside:
         raise ReadingOutsideWindowError(f"Readings of {outside[0]} are outside the window from {oldest} to {newest}.")
+
+
+# --- The ingest ledger
+
+LEDGER_SLOTS = 8
+_ADDED_SQL = """CASE WHEN excluded.{column} = '{{}}' THEN ledger.{column} ELSE (
+    SELECT jsonb_object_agg(key, total) FROM (
+        SELECT key, sum(value::bigint) AS total FROM (
+            SELECT * FROM jsonb_each_text(ledger.{column}) UNION ALL SELECT * FROM jsonb_each_text(excluded.{column})
+        ) AS parts GROUP BY key
+    ) AS totals
+) END"""
+_RECORD_INGEST_SQL = f"""
+INSERT INTO telemetry_ingestledger AS ledger (minute, listener, slot, received, stored, duplicate, rejected,
+    messages, messages_repeated, messages_rejected, rejected_by_reason, stored_by_day)
+VALUES (date_trunc('minute', %s, 'UTC'), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (minute, listener, slot) DO UPDATE
+SET received = ledger.received + excluded.received, stored = ledger.stored + excluded.stored,
+    duplicate = ledger.duplicate + excluded.duplicate, rejected = ledger.rejected + excluded.rejected,
+    messages = ledger.messages + excluded.messages,
+    messages_repeated = ledger.messages_repeated + excluded.messages_repeated,
+    messages_rejected = ledger.messages_rejected + excluded.messages_rejected,
+    rejected_by_reason = {_ADDED_SQL.format(column="rejected_by_reason")},
+    stored_by_day = {_ADDED_SQL.format(column="stored_by_day")}
+"""  # noqa: S608 - made of constants
+
+
+def record_ingest(*, count: IngestCount, now: datetime) -> None:
+    """Add a batch to the ledger. Call it last in the transaction that stores the batch: the row stays locked until its end.
+
+    Nothing checks here that the count adds up: a mistake in counting must not cost readings. `check_ledger` tells.
+    """
+    if not count.messages:
+        return
+    by_day = {day.isoformat(): n for day, n in count.stored_by_day.items()}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RECORD_INGEST_SQL,
+            [
+                now,
+                count.listener[:20],
+                get_native_id() % LEDGER_SLOTS,
+                count.received,
+                count.stored,
+                count.duplicate,
+                sum(count.rejected_by_reason.values()),
+                count.messages,
+                count.messages_repeated,
+                count.messages_rejected,
+                json.dumps(dict(count.rejected_by_reason)),
+                json.dumps(by_day),
+            ],
+        )
 
 
 # --- Rejected messages

@@ -1,7 +1,8 @@
 """What the pipeline hands over to be stored, and what is read back."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
 
 MAX_TEXT_CHARACTERS = 1024
 
@@ -37,10 +38,46 @@ class NewRejection:
 
 @dataclass(frozen=True, slots=True)
 class StoreOutcome:
-    """`stored + duplicates` equals the readings handed over."""
+    """`stored + duplicates` equals the readings handed over; `stored_by_day` splits `stored` by UTC day of source time."""
 
     stored: int
     duplicates: int
+    stored_by_day: Mapping[date, int] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestCount:
+    """What became of a batch of one listener, for the ledger. Values are counted; a message refused as a whole is one."""
+
+    listener: str
+    received: int
+    stored: int
+    duplicate: int
+    rejected_by_reason: Mapping[str, int]
+    messages: int
+    messages_repeated: int
+    messages_rejected: int
+    stored_by_day: Mapping[date, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """The ledger of one listener over one span of time that begins at `time`."""
+
+    time: datetime
+    listener: str
+    received: int
+    stored: int
+    duplicate: int
+    rejected: int
+    rejected_by_reason: Mapping[str, int]
+    messages: int
+    messages_repeated: int
+    messages_rejected: int
+
+    @property
+    def adds_up(self) -> bool:
+        return self.received == self.stored + self.duplicate + self.rejected and self.rejected == sum(self.rejected_by_reason.values())
 
 
 @dataclass(frozen=True, slots=True)

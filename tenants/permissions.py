@@ -49,6 +49,7 @@ _RESOURCE_OF_MODEL = {
     "textreading": "telemetry",
     "latestreading": "telemetry",
     "rejectedmessage": "telemetry",
+    "ingestledger": "telemetry",
     "rulestate": "rule",
     "incidentevent": "incident",
     "membership": "member",

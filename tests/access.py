@@ -64,6 +64,7 @@ ACCESS: dict[str, str] = {
     "GET /devices/{}/telemetry": "telemetry:read",
     "GET /telemetry": "telemetry:read",
     "POST /telemetry": "telemetry:write",
+    "GET /telemetry/ledger": "telemetry:read",
     "GET /telemetry/rejected": "telemetry:read",
     "GET /telemetry/rejected/{}": "telemetry:read",
     "GET /protocols/listeners": "device:read",

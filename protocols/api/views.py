@@ -23,9 +23,9 @@ from protocols.codecs.gate import parse_json
 from protocols.errors import MessageError, MessageRefusedError
 from protocols.models import ListenerState
 from protocols.pipeline import process_messages
+from protocols.services import record_refused_messages
 from protocols.types import BatchOutcome, RawMessage, Refusal
 from telemetry.api.views import HistoryView
-from telemetry.services import record_rejections
 from telemetry.types import NewRejection
 
 SOURCE = "POST /api/v1/telemetry"
@@ -90,7 +90,9 @@ class TelemetryView(HistoryView):
             document = parse_json(body, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
             envelopes = read_envelopes(document, own_key=device.key if device else None)
         except MessageError as error:
-            keep_refused_body(body, Refusal(0, error.code, error.detail), now=timezone.now(), device_id=device.id if device else None)
+            now = timezone.now()
+            refused = reject_body(body, Refusal(0, error.code, error.detail), now=now, device_id=device.id if device else None)
+            record_refused_messages(rejections=[refused], now=now)
             raise
         outcome = store_envelopes(envelopes, tenant=request.tenant.slug, only=device.key if device else None)  # type: ignore[attr-defined]
         if isinstance(document, dict):
@@ -108,15 +110,17 @@ def store_envelopes(envelopes: Sequence[Envelope], *, tenant: str, only: str | N
     now = timezone.now()
     refusals: list[Refusal] = []
     accepted: list[Envelope] = []
+    rejections: list[NewRejection] = []
     for envelope in envelopes:
         refusal = refuse_envelope(envelope, only=only)
         if refusal is None:
             accepted.append(envelope)
         else:
             refusals.append(refusal)
-            keep_refused_body(msgspec.json.encode(envelope.content), refusal, now=now)
+            rejections.append(reject_body(msgspec.json.encode(envelope.content), refusal, now=now))
     messages = [RawMessage(tenant, e.device, msgspec.json.encode(e.content), now, "http", SOURCE) for e in accepted]
     outcome = process_messages(messages=messages, now=now)
+    record_refused_messages(rejections=rejections, now=now)
     refusals += [Refusal(accepted[r.index].index, r.reason, r.detail, r.metric) for r in outcome.refusals]
     return BatchOutcome(outcome.stored, outcome.duplicates, sorted(refusals, key=lambda refusal: refusal.index))
 
@@ -137,10 +141,9 @@ def raise_if_refused(outcome: BatchOutcome) -> None:
             raise MessageRefusedError(refusal.reason, refusal.detail)
 
 
-def keep_refused_body(body: bytes, refusal: Refusal, *, now: datetime, device_id: int | None = None) -> None:
-    """Keep what could not be read, as the listeners keep such frames."""
-    rejection = NewRejection(now, "http", SOURCE, device_id, refusal.reason, refusal.detail, body)
-    record_rejections(rejections=[rejection])
+def reject_body(body: bytes, refusal: Refusal, *, now: datetime, device_id: int | None = None) -> NewRejection:
+    """Return what is to be kept of a message that could not be read, as the listeners keep such frames."""
+    return NewRejection(now, "http", SOURCE, device_id, refusal.reason, refusal.detail, body)
 
 
 class ListenerListView(ListAPIView[ListenerState]):

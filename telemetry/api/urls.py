@@ -4,6 +4,7 @@ from django.urls import re_path
 
 from devices.api.views import UUID_PATTERN
 from iiot_site.lib.routers import OptionalSlashRouter
+from telemetry.api.ledger_views import LedgerView
 from telemetry.api.views import DeviceHistoryView, DeviceLatestView, RejectedMessageViewSet
 
 router = OptionalSlashRouter()
@@ -11,5 +12,6 @@ router.register("telemetry/rejected", RejectedMessageViewSet, basename="rejected
 urlpatterns = [
     re_path(rf"^devices/(?P<id>{UUID_PATTERN})/latest/?$", DeviceLatestView.as_view(), name="device-latest"),
     re_path(rf"^devices/(?P<id>{UUID_PATTERN})/telemetry/?$", DeviceHistoryView.as_view(), name="device-telemetry"),
+    re_path(r"^telemetry/ledger/?$", LedgerView.as_view(), name="telemetry-ledger"),
     *router.urls,
 ]
