@@ -32,8 +32,8 @@ NOT_IN_ADMIN = {
     "telemetry.LatestReading": "composite key; the device page shows it",
     "alerting.IncidentEvent": "only ever added; shown as the timeline inside its incident",
     "devices.DeviceCredential": "shown and issued inside its device",
-    "telemetry.IngestLedger": "composite key and a row per minute; GET /telemetry/ledger and check_ledger read it",
-    "protocols.UnroutedCount": "composite key and a row per minute; check_ledger prints it",
+    "telemetry.IngestLedger": "composite key (the admin cannot address it); the page Ingest shows it",
+    "protocols.UnroutedCount": "composite key (the admin cannot address it); counters of messages that are no tenant's",
     "protocols.DeliveryWindow": "book-keeping between broker and database; nothing to configure",
 }
 
