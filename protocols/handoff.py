@@ -1,7 +1,8 @@
 """What happens to readings after their commit: live pages, the message rate, rules.
 
-Nothing here may undo or delay what is stored. Where Redis is away it is logged and left: pages read the truth from the
-API, and the rules' sweep catches up.
+Nothing here undoes what is stored, and where Redis is away that is logged and left: pages read the truth from the API,
+and rules read what they missed from the database with the next reading of the series, or by the sweep. A listener hands
+on in a thread of its own; a request over HTTP waits for it, as long as Redis takes or its time-outs allow.
 """
 
 import logging
@@ -18,8 +19,9 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from devices.types import DeviceRef, MetricRef
 from protocols.resolution import resolve_watched_series
-from rules.tasks import evaluate_readings_task
+from rules.tasks import evaluate_series_task
 from telemetry.live import push_readings
+from telemetry.models import Quality
 from telemetry.rate import count_messages
 from telemetry.types import NewReading
 
@@ -48,7 +50,7 @@ class Committed:
 
 
 def hand_on_now(batch: Committed) -> None:
-    """Push to live pages, count, and give watched series to the rules."""
+    """Push to live pages, count, and tell the rules which series they watch have something new."""
     count_messages(batch.schema, batch.message_count, batch.now)
     if not batch.values:
         return
@@ -56,19 +58,23 @@ def hand_on_now(batch: Committed) -> None:
     try:
         _hand_to_rules(batch)
     except (BrokerError, redis.exceptions.RedisError, OSError, DatabaseError, InterfaceError) as exc:
-        logger.warning("rules of %s did not get %d readings: %s", batch.schema, len(batch.values), exc)
+        logger.warning("rules of %s were not told of %d readings: %s", batch.schema, len(batch.values), exc)
 
 
 def _hand_to_rules(batch: Committed) -> None:
     with schema_context(batch.schema):
         watched = resolve_watched_series(batch.schema)
-        rows: list[list[object]] = []
+        oldest: dict[tuple[int, int], datetime] = {}
         for value in batch.values:
             device, reading = value.device, value.reading
-            if reading.value is not None and watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key):
-                rows.append([reading.device_id, reading.metric_id, reading.ts.isoformat(), reading.value, reading.quality])
-        for start in range(0, len(rows), RULES_CHUNK_SIZE):
-            evaluate_readings_task.apply_async((rows[start : start + RULES_CHUNK_SIZE],), retry=False)
+            if reading.value is None or reading.quality >= Quality.BAD:
+                continue  # decides nothing
+            if watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key):
+                pair = (reading.device_id, reading.metric_id)
+                oldest[pair] = min(reading.ts, oldest.get(pair, reading.ts))
+        series = [[*pair, ts.isoformat()] for pair, ts in oldest.items()]
+        for start in range(0, len(series), RULES_CHUNK_SIZE):
+            evaluate_series_task.apply_async((series[start : start + RULES_CHUNK_SIZE],), retry=False)
 
 
 class HandOffThread:
