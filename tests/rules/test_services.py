@@ -291,6 +291,15 @@ def test_after_a_change_the_same_reading_counts_again(pump: Device, make_rule: M
     assert Alert.objects.get(resolved_at=None).details["rule_version"] == 2
 
 
+def test_a_lowered_threshold_finds_what_had_resolved_under_the_former_one(pump: Device, make_rule: MakeRule, reading: MakeReading) -> None:
+    rule = make_rule()
+    evaluate([reading(pump, 99, 1), reading(pump, 70, 2)])
+    assert Incident.objects.get().state == "resolved"
+    _change(rule, condition=HOT | {"threshold": 60.0})
+    sweep_rules(now=NOW)
+    assert Alert.objects.filter(resolved_at=None).count() == 1
+
+
 def test_a_new_name_ends_nothing_but_counts_the_version_up(pump: Device, make_rule: MakeRule, reading: MakeReading) -> None:
     rule = make_rule()
     evaluate([reading(pump, 99)])
