@@ -52,6 +52,12 @@ class DuplicateKeyError(MessageError):
     code = "duplicate_key"
 
 
+class TooManyValuesError(MessageError):
+    """More values, or more messages, than the platform takes in one piece."""
+
+    code = "too_many_values"
+
+
 class InvalidShapeError(MessageError):
     """JSON, but none of the forms that telemetry has."""
 

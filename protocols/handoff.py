@@ -28,6 +28,7 @@ from telemetry.types import NewReading
 logger = logging.getLogger(__name__)
 
 RULES_CHUNK_SIZE = 500
+MAX_QUEUED_VALUES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,28 @@ class HandOffThread:
 
     def __init__(self, *, capacity: int = 200) -> None:
         self._batches: queue.Queue[Committed | None] = queue.Queue(capacity)
+        self._queued_values = 0
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hand-off", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def put(self, batch: Committed) -> None:
-        """Queue a batch; when Redis has been slow for so long that the queue is full, leave it to the sweep."""
-        try:
-            self._batches.put_nowait(batch)
-        except queue.Full:
+        """Queue a batch; when Redis has been slow for so long that the queue is full, rules read it from the database later."""
+        if not self._try_put(batch):
             logger.warning("rules and pages of %s did not get %d readings: too slow", batch.schema, len(batch.values))
+
+    def _try_put(self, batch: Committed) -> bool:
+        with self._lock:
+            if self._queued_values and self._queued_values + len(batch.values) > MAX_QUEUED_VALUES:
+                return False
+            try:
+                self._batches.put_nowait(batch)
+            except queue.Full:
+                return False
+            self._queued_values += len(batch.values)
+            return True
 
     def stop(self, *, timeout_seconds: float) -> None:
         """Finish what is queued, within the time given."""
@@ -110,4 +122,6 @@ class HandOffThread:
             except Exception:  # the listener's loop: one bad batch must not end the thread
                 logger.exception("handing on a batch of %s failed", batch.schema)
                 connection.close()
+            with self._lock:
+                self._queued_values -= len(batch.values)
         connection.close()

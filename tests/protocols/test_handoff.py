@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -13,14 +14,16 @@ from django_tenants.utils import schema_context, tenant_context
 from kombu.exceptions import OperationalError as BrokerError
 
 from devices.models import Device
+from devices.types import DeviceRef, MetricRef
 from protocols import handoff
-from protocols.handoff import Committed, HandOffThread, hand_on_now
+from protocols.handoff import Committed, HandOffThread, StoredValue, hand_on_now
 from protocols.pipeline import process_messages
 from protocols.resolution import clear_caches
 from rules.models import Rule
 from rules.services import save_rule
 from rules.tasks import evaluate_series_task
 from telemetry.models import Reading
+from telemetry.types import NewReading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.conftest import MakeMessage
@@ -113,6 +116,22 @@ def test_the_thread_keeps_the_order_survives_a_bad_batch_and_never_blocks(
     order = [batch.message_count for batch in handed]
     assert order == sorted(order)
     assert 3 <= len(order) <= 5
+
+
+def test_what_waits_is_bounded_by_its_values(
+    gate: tuple[threading.Event, list[Committed]], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, handed = gate
+    monkeypatch.setattr(handoff, "MAX_QUEUED_VALUES", 10)
+    device = DeviceRef(1, uuid4(), "pump-7", "Pump 7", 1, None, registers_unknown_metrics=True, is_enabled=True)
+    value = StoredValue(device, MetricRef(1, "t", "", "number", None, None), NewReading(1, 1, now, now, 1.0, None, 0))
+    thread = HandOffThread()
+    thread.start()
+    for number in range(5):
+        thread.put(Committed("t_acme", [value] * 4, number, now))
+    opened.set()
+    thread.stop(timeout_seconds=10)
+    assert [batch.message_count for batch in handed] == [0, 1]
 
 
 @pytest.mark.django_db(transaction=True)
