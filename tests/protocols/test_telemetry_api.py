@@ -7,6 +7,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 from django_tenants.utils import tenant_context
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from devices.models import Device
@@ -87,6 +88,23 @@ def test_a_program_names_the_device_in_each_message(program: APIClient, acme: Te
     assert stored(acme) == [("pump-7", 1.0), ("pump-8", 3.0)]
     with tenant_context(acme):
         assert RejectedMessage.objects.count() == 2
+
+
+def test_what_is_refused_is_written_in_one_piece(
+    program: APIClient, acme: Tenant, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_max_num_queries(20):
+        answer = program.post(URL, [1] * 1_000)
+    assert len(answer.json()["rejected"]) == 1_000
+    with tenant_context(acme):
+        assert RejectedMessage.objects.count() == 1_000
+
+
+def test_a_request_brings_a_bounded_number_of_messages(program: APIClient, acme: Tenant) -> None:
+    answer = program.post(URL, [1] * 1_001)
+    assert (answer.status_code, answer.json()["code"]) == (400, "too_many_values")
+    with tenant_context(acme):
+        assert RejectedMessage.objects.get().reason == "too_many_values"
 
 
 def test_a_foreign_device_looks_like_an_unknown_one(program: APIClient, globex: Tenant, make_device: MakeDevice) -> None:
