@@ -5,13 +5,16 @@ account together, so that whoever guesses does not lock the owner out elsewhere,
 Redis away people can still log in, and the slow password hash goes on slowing down whoever guesses.
 """
 
+import hashlib
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 
 import redis.exceptions
 from django.contrib.auth import authenticate
+from django.core.cache import caches
 from django.http import HttpRequest
-from django_ratelimit.core import get_usage
+from django.utils import timezone
 
 from tenants.client_address import client_address
 from tenants.errors import LoginFailedError, TooManyAttemptsError
@@ -22,46 +25,64 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    group: str
-    rate: str
-    key: str
+    """At most `count` attempts per `seconds` of the clock, counted in the cache."""
+
+    name: str
+    count: int
+    seconds: int
 
 
-def _limits(address: str, email: str) -> tuple[_Limit, ...]:
-    account = f"{address} {email.lower()}"
-    return (
-        _Limit("login-minute", "5/m", account),
-        _Limit("login-account", "10/15m", account),
-        _Limit("login-address", "30/15m", address),
-    )
+_BY_ACCOUNT = (_Limit("minute", 5, 60), _Limit("account", 10, 900))
+_BY_ADDRESS = (_Limit("address", 30, 900),)
 
 
-def _seconds_to_wait(request: HttpRequest, limit: _Limit, *, counts: bool) -> int:
-    """Return 0 while the limit has room. With `counts` this attempt uses some of it."""
-    try:
-        usage = get_usage(request, group=limit.group, key=lambda group, request: limit.key, rate=limit.rate, increment=counts)
-    except redis.exceptions.RedisError as exc:
-        logger.warning("login limit not checked: %s", exc)
-        return 0
-    if usage is None or usage["count"] < usage["limit"]:
-        return 0
-    return max(1, int(usage["time_left"]))
+class _Attempt:
+    """One attempt, counted before the password is looked at, so that many at once cannot all get through."""
+
+    def __init__(self, *, address: str, email: str, now: datetime) -> None:
+        self._seconds = int(now.timestamp())
+        account = hashlib.sha256(f"{address} {email.strip().lower()}".encode(errors="surrogatepass")).hexdigest()
+        self._limits = [(limit, account) for limit in _BY_ACCOUNT] + [(limit, address) for limit in _BY_ADDRESS]
+
+    def _keys(self) -> list[tuple[_Limit, str]]:
+        return [(limit, f"login:{limit.name}:{who}:{self._seconds // limit.seconds}") for limit, who in self._limits]
+
+    def count(self) -> int:
+        """Use up some of the limits; return the seconds to wait, 0 where there was room."""
+        wait = 0
+        try:
+            for limit, key in self._keys():
+                caches["shared"].add(key, 0, timeout=2 * limit.seconds)
+                if caches["shared"].incr(key) > limit.count:
+                    wait = max(wait, limit.seconds - self._seconds % limit.seconds)
+        except redis.exceptions.RedisError as exc:
+            logger.warning("login limit not checked: %s", exc)
+            return 0
+        return wait
+
+    def give_back(self) -> None:
+        """Undo `count`: only failures use up the limits."""
+        try:
+            for _, key in self._keys():
+                caches["shared"].decr(key)
+        except (redis.exceptions.RedisError, ValueError) as exc:  # ValueError: not counted, Redis was away or emptied
+            logger.warning("login limit not given back: %s", exc)
 
 
 def check_login(*, request: HttpRequest, email: str, password: str) -> User:
     """Return the person. Raises LoginFailedError, and TooManyAttemptsError after five failures in a minute."""
-    limits = _limits(client_address(request), email.strip())
-    wait = max(_seconds_to_wait(request, limit, counts=False) for limit in limits)
+    attempt = _Attempt(address=client_address(request), email=email, now=timezone.now())
+    wait = attempt.count()
     if wait:
+        attempt.give_back()
         raise TooManyAttemptsError(wait)
     user = authenticate(request, username=email, password=password)
     if not isinstance(user, User):
-        count_failed_login(request=request, email=email)
         raise LoginFailedError("E-mail address or password is wrong, or the account is disabled.")
+    attempt.give_back()
     return user
 
 
 def count_failed_login(*, request: HttpRequest, email: str) -> None:
     """Use up some of the limits."""
-    for limit in _limits(client_address(request), email.strip()):
-        _seconds_to_wait(request, limit, counts=True)
+    _Attempt(address=client_address(request), email=email, now=timezone.now()).count()
