@@ -39,13 +39,11 @@ def _enqueue_provisioning(tenant: Tenant) -> None:
     transaction.on_commit(lambda: _send_provisioning(tenant), robust=True)
 
 
-@schema_context(PUBLIC_SCHEMA)  # the message carries the schema
 def _send_provisioning(tenant: Tenant) -> None:
-    provision_tenant_task.delay(str(tenant.pk))
+    with schema_context(PUBLIC_SCHEMA):  # the message carries the schema
+        provision_tenant_task.delay(str(tenant.pk))
 
 
-@schema_context(PUBLIC_SCHEMA)
-@transaction.atomic
 def create_tenant(*, slug: str, name: str) -> Tenant:
     """Register a tenant; a worker creates its schema after commit (`Tenant.progress` tells how far it is).
 
@@ -57,11 +55,11 @@ def create_tenant(*, slug: str, name: str) -> Tenant:
         raise SlugTakenError(f"The slug {slug} is taken.")
     tenant = Tenant(slug=slug, name=name, schema_name=schema)
     try:
-        with transaction.atomic():
+        with schema_context(PUBLIC_SCHEMA), transaction.atomic():
             tenant.save()
+            _enqueue_provisioning(tenant)
     except (IntegrityError, ValidationError) as exc:  # somebody was faster; django-tenants looks at the schema's name itself
         raise SlugTakenError(f"The slug {slug} is taken.") from exc
-    _enqueue_provisioning(tenant)
     clear_tenant_cache()
     return tenant
 
