@@ -1,5 +1,7 @@
 """Why a message is refused. Every error says what its sender has to change."""
 
+from collections.abc import Mapping
+
 from iiot_site.lib.errors import IIoTError
 
 
@@ -73,7 +75,7 @@ class InvalidTimestampError(MessageError):
 class MessageRefusedError(MessageError):
     """A message that came alone and was refused; `code` is the reason. An unknown device is 404, like anything unknown."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, reason: str, detail: str, *, errors: Mapping[str, object] | None = None) -> None:
+        super().__init__(detail, errors=errors)
         self.code = reason
         self.http_status = 404 if reason == "unknown_device" else 400

@@ -40,6 +40,6 @@ def make_signal(rule: ActiveRule, series: Series, reading: Sample, change: Chang
 def summarise(rule: ActiveRule, series: Series, reading: Sample, change: Change) -> str:
     """Return one sentence such as "Motor temperature 99 °C is above 80 °C on Pump 7"."""
     name = series.metric_name or series.metric_key
-    verb = "is" if change == "trigger" else "is no longer"
-    value = format_value(reading.value, series.unit)
-    return f"{name[:1].upper()}{name[1:]} {value} {verb} {rule.condition.describe(unit=series.unit)} on {series.device_name}"
+    # What cleared is not simply "no longer above": with hysteresis 75 is not above 80 either and fires on.
+    verdict = rule.condition.describe(unit=series.unit) if change == "trigger" else "back within limits"
+    return f"{name[:1].upper()}{name[1:]} {format_value(reading.value, series.unit)} is {verdict} on {series.device_name}"

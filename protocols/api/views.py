@@ -133,10 +133,10 @@ def refuse_envelope(envelope: Envelope, *, only: str | None) -> Refusal | None:
 
 
 def raise_if_refused(outcome: BatchOutcome) -> None:
-    """Answer a message that came alone and was refused as a whole with its error."""
-    for refusal in outcome.refusals:
-        if refusal.metric is None:
-            raise MessageRefusedError(refusal.reason, refusal.detail)
+    """Answer a message that came alone and of which nothing was stored with its error."""
+    if outcome.refusals and not outcome.stored and not outcome.duplicates:
+        errors = {refusal.metric: [refusal.detail] for refusal in outcome.refusals if refusal.metric is not None}
+        raise MessageRefusedError(outcome.refusals[0].reason, outcome.refusals[0].detail, errors=errors)
 
 
 def keep_refused_body(body: bytes, refusal: Refusal, *, now: datetime, device_id: int | None = None) -> None:

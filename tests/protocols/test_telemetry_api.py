@@ -151,6 +151,14 @@ def test_one_refused_value_does_not_fail_the_message(device: APIClient) -> None:
     assert [(r["reason"], r["metric"]) for r in answer.json()["rejected"]] == [("wrong_type", "temperature"), ("invalid_metric", "")]
 
 
+@pytest.mark.parametrize(
+    ("message", "code"), [({"ts": 1000, "values": {"temperature": 12}}, "too_old"), ({"temperature": [1]}, "invalid_shape")]
+)
+def test_a_message_of_which_nothing_is_stored_is_no_success(device: APIClient, message: Any, code: str) -> None:
+    answer = device.post(URL, message)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+
 def test_other_formats_are_not_read(device: APIClient) -> None:
     assert device.post(URL, b"temperature=1", content_type="application/x-www-form-urlencoded").status_code == 415
 

@@ -29,6 +29,13 @@ def pump(make_device: MakeDevice) -> Device:
 # --- Evaluation
 
 
+def test_what_clears_does_not_say_that_it_merely_left_the_threshold(pump: Device, make_rule: MakeRule, reading: MakeReading) -> None:
+    Metric.objects.filter(key="temperature").update(unit="°C")
+    make_rule(condition=HOT | {"clear_threshold": 70.0}, device=pump)
+    _, cleared = evaluate([reading(pump, 99), reading(pump, 75, at=1), reading(pump, 69, at=2)])
+    assert cleared.summary == "Temperature 69 °C is back within limits on Pump 7"
+
+
 def test_a_hot_pump_raises_an_alert_that_says_why(pump: Device, make_rule: MakeRule, reading: MakeReading) -> None:
     Metric.objects.filter(key="temperature").update(name="motor temperature", unit="°C")
     rule = make_rule(condition=HOT | {"clear_threshold": 75.0}, severity="critical", device=pump)
