@@ -5,16 +5,13 @@ account together, so that whoever guesses does not lock the owner out elsewhere,
 Redis away people can still log in, and the slow password hash goes on slowing down whoever guesses.
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass
-from datetime import datetime
 
 import redis.exceptions
 from django.contrib.auth import authenticate
-from django.core.cache import caches
 from django.http import HttpRequest
-from django.utils import timezone
+from django_ratelimit.core import get_usage
 
 from tenants.client_address import client_address
 from tenants.errors import LoginFailedError, TooManyAttemptsError
@@ -25,53 +22,66 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Limit:
-    """At most `count` attempts per `seconds` of the clock, counted in the cache."""
+    """At most `count` failures per `period` of whoever `who` names."""
 
     name: str
     count: int
-    seconds: int
-
-
-_BY_ACCOUNT = (_Limit("minute", 5, 60), _Limit("account", 10, 900))
-_BY_ADDRESS = (_Limit("address", 30, 900),)
+    period: str
+    who: str
 
 
 class _Attempt:
-    """One attempt, counted before the password is looked at, so that many at once cannot all get through."""
+    """One attempt, counted before the password is looked at, so that many at once cannot all get through.
 
-    def __init__(self, *, address: str, email: str, now: datetime) -> None:
-        self._seconds = int(now.timestamp())
-        account = hashlib.sha256(f"{address} {email.strip().lower()}".encode(errors="surrogatepass")).hexdigest()
-        self._limits = [(limit, account) for limit in _BY_ACCOUNT] + [(limit, address) for limit in _BY_ADDRESS]
+    django-ratelimit only counts up, so what did not fail is counted as given back, in windows that are the same.
+    """
 
-    def _keys(self) -> list[tuple[_Limit, str]]:
-        return [(limit, f"login:{limit.name}:{who}:{self._seconds // limit.seconds}") for limit, who in self._limits]
+    def __init__(self, request: HttpRequest, email: str) -> None:
+        address = client_address(request)
+        account = f"{address} {email.strip().lower()}"
+        self._request = request
+        self._limits = (
+            _Limit("minute", 5, "m", account),
+            _Limit("account", 10, "15m", account),
+            _Limit("address", 30, "15m", address),
+        )
 
     def count(self) -> int:
         """Use up some of the limits; return the seconds to wait, 0 where there was room."""
-        wait = 0
         try:
-            for limit, key in self._keys():
-                caches["shared"].add(key, 0, timeout=2 * limit.seconds)
-                if caches["shared"].incr(key) > limit.count:
-                    wait = max(wait, limit.seconds - self._seconds % limit.seconds)
+            return max(self._seconds_to_wait(limit) for limit in self._limits)
         except redis.exceptions.RedisError as exc:
             logger.warning("login limit not checked: %s", exc)
             return 0
-        return wait
 
     def give_back(self) -> None:
         """Undo `count`: only failures use up the limits."""
         try:
-            for _, key in self._keys():
-                caches["shared"].decr(key)
-        except (redis.exceptions.RedisError, ValueError) as exc:  # ValueError: not counted, Redis was away or emptied
+            for limit in self._limits:
+                self._usage(limit, "given-back", counts=True)
+        except redis.exceptions.RedisError as exc:
             logger.warning("login limit not given back: %s", exc)
+
+    def _seconds_to_wait(self, limit: _Limit) -> int:
+        tries, time_left = self._usage(limit, "tries", counts=True)
+        given_back, _ = self._usage(limit, "given-back", counts=False)
+        return max(1, time_left) if tries - given_back > limit.count else 0
+
+    def _usage(self, limit: _Limit, ledger: str, *, counts: bool) -> tuple[int, int]:
+        """Return how many were counted in this window, and the seconds until it ends."""
+        usage = get_usage(
+            self._request,
+            group=f"login-{limit.name}-{ledger}",
+            key=lambda group, request: limit.who,
+            rate=f"{limit.count}/{limit.period}",
+            increment=counts,
+        )
+        return (int(usage["count"]), int(usage["time_left"])) if usage else (0, 0)
 
 
 def check_login(*, request: HttpRequest, email: str, password: str) -> User:
     """Return the person. Raises LoginFailedError, and TooManyAttemptsError after five failures in a minute."""
-    attempt = _Attempt(address=client_address(request), email=email, now=timezone.now())
+    attempt = _Attempt(request, email)
     wait = attempt.count()
     if wait:
         attempt.give_back()
@@ -85,4 +95,4 @@ def check_login(*, request: HttpRequest, email: str, password: str) -> User:
 
 def count_failed_login(*, request: HttpRequest, email: str) -> None:
     """Use up some of the limits."""
-    _Attempt(address=client_address(request), email=email, now=timezone.now()).count()
+    _Attempt(request, email).count()
