@@ -58,10 +58,13 @@ class PlantViewSet(ModelViewSet[Any]):
         self._save(serializer, serializer.instance)
 
     def _save(self, serializer: BaseSerializer[Any], instance: Any) -> None:
-        for name, value in serializer.validated_data.items():
-            setattr(instance, name, value)
         try:
             with transaction.atomic():
+                if instance.pk is not None and not instance._state.adding:  # noqa: SLF001 - Django's documented way to ask
+                    # As it is now, not as it was when the request began: what is not in the request stays untouched.
+                    instance = type(instance)._default_manager.select_for_update(no_key=True).get(pk=instance.pk)  # noqa: SLF001 - as above
+                for name, value in serializer.validated_data.items():
+                    setattr(instance, name, value)
                 self.save(instance)
         except DjangoValidationError as exc:
             raise ValidationError(_name_as_in_api(serializer, as_serializer_error(exc))) from exc
