@@ -22,6 +22,7 @@ from devices.status import DEVICE_STATUSES, device_status
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
 from telemetry.selectors import list_latest
 from tenants.page_access import page
+from tenants.permissions import allows
 
 PAGE_SIZE = 50
 _OPEN = ~Q(incidents__state=Incident.State.RESOLVED) & Q(incidents__isnull=False)
@@ -83,7 +84,8 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     """The device: what it says now, how that developed, what is wrong with it, how it sends."""
     now = timezone.now()
     device = get_object_or_404(Device.objects.select_related("device_type", "site", "gateway"), uuid=device_id)
-    latest = list_latest(device)
+    may_read_values = allows(request.membership.permissions, "telemetry:read")  # type: ignore[attr-defined]  # set by the middleware
+    latest = list_latest(device) if may_read_values else []
     numbers, booleans = _list_keys(device, Metric.DataType.NUMBER), _list_keys(device, Metric.DataType.BOOLEAN)
     reported = [value.metric for value in latest]
     context = {
