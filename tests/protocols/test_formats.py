@@ -135,6 +135,16 @@ def test_a_program_names_the_device(program: APIClient, acme: Tenant) -> None:
     assert program.post(f"{TELEMETRY}?device=nothing", b"3", content_type="text/plain").status_code == 404
 
 
+@pytest.mark.parametrize("key", ["%00", "a%00b", "pump-7%0A", "%F0%9F%9A%A8", "x" * 500])
+def test_what_no_device_can_be_called_is_unknown(program: APIClient, key: str) -> None:
+    assert program.post(f"{TELEMETRY}?device={key}", b"3", content_type="text/plain").status_code == 404
+
+
+def test_a_device_key_with_nul_stops_no_batch(pump: Device, acme: Tenant, make_message: MakeMessage, now: datetime) -> None:
+    outcome = process(acme, make_message("1", device="a\0b"), make_message("2"), now=now)
+    assert (outcome.stored, [r.reason for r in outcome.refusals]) == (1, ["unknown_device"])
+
+
 def test_a_device_posts_for_no_other(device: APIClient, acme: Tenant) -> None:
     assert device.post(f"{TELEMETRY}?device=pump-8", b"3", content_type="text/plain").status_code == 404
     assert stored(acme) == []
