@@ -1,5 +1,7 @@
 """Why a message is refused. Every error says what its sender has to change."""
 
+from collections.abc import Mapping
+
 from iiot_site.lib.errors import IIoTError
 
 
@@ -76,6 +78,12 @@ class DuplicateKeyError(MessageError):
     code = "duplicate_key"
 
 
+class TooManyValuesError(MessageError):
+    """More values, or more messages, than the platform takes in one piece."""
+
+    code = "too_many_values"
+
+
 class InvalidShapeError(MessageError):
     """JSON, but none of the forms that telemetry has."""
 
@@ -93,7 +101,7 @@ class MessageRefusedError(MessageError):
 
     STATUSES = {"unknown_device": 404, "too_large": 413}
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, reason: str, detail: str, *, errors: Mapping[str, object] | None = None) -> None:
+        super().__init__(detail, errors=errors)
         self.code = reason
         self.http_status = self.STATUSES.get(reason, 400)

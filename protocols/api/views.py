@@ -162,6 +162,7 @@ def store_envelopes(envelopes: Sequence[Envelope], *, tenant: str, only: str | N
     """Send the messages of a request through the pipeline; `only` is the one device that the caller may write for."""
     now = timezone.now()
     refusals: list[Refusal] = []
+    rejections: list[NewRejection] = []
     accepted: list[Envelope] = []
     for envelope in envelopes:
         refusal = refuse_envelope(envelope, only=only)
@@ -169,7 +170,8 @@ def store_envelopes(envelopes: Sequence[Envelope], *, tenant: str, only: str | N
             accepted.append(envelope)
         else:
             refusals.append(refusal)
-            keep_refused_body(msgspec.json.encode(envelope.content), refusal, now=now)
+            rejections.append(_rejection(msgspec.json.encode(envelope.content), refusal, now))
+    record_rejections(rejections=rejections)
     messages = [RawMessage(tenant, e.device, msgspec.json.encode(e.content), now, "http", SOURCE, codec="json") for e in accepted]
     outcome = process_messages(messages=messages, now=now)
     refusals += [Refusal(accepted[r.index].index, r.reason, r.detail, r.metric) for r in outcome.refusals]
@@ -186,16 +188,19 @@ def refuse_envelope(envelope: Envelope, *, only: str | None) -> Refusal | None:
 
 
 def raise_if_refused(outcome: BatchOutcome) -> None:
-    """Answer a message that came alone and was refused as a whole with its error."""
-    for refusal in outcome.refusals:
-        if refusal.metric is None:
-            raise MessageRefusedError(refusal.reason, refusal.detail)
+    """Answer a message that came alone and of which nothing was stored with its error."""
+    if outcome.refusals and not outcome.stored and not outcome.duplicates:
+        errors = {refusal.metric: [refusal.detail] for refusal in outcome.refusals if refusal.metric is not None}
+        raise MessageRefusedError(outcome.refusals[0].reason, outcome.refusals[0].detail, errors=errors)
 
 
 def keep_refused_body(body: bytes, refusal: Refusal, *, now: datetime, device_id: int | None = None) -> None:
     """Keep what could not be read, as the listeners keep such frames."""
-    rejection = NewRejection(now, "http", SOURCE, device_id, refusal.reason, refusal.detail, body)
-    record_rejections(rejections=[rejection])
+    record_rejections(rejections=[_rejection(body, refusal, now, device_id)])
+
+
+def _rejection(body: bytes, refusal: Refusal, now: datetime, device_id: int | None = None) -> NewRejection:
+    return NewRejection(now, "http", SOURCE, device_id, refusal.reason, refusal.detail, body)
 
 
 class ListenerListView(ListAPIView[ListenerState]):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from protocols.codecs.gate import check_values, parse_text
+from protocols.codecs.json import check_count
 from protocols.codecs.plain import read_scalar
 from protocols.errors import DuplicateKeyError, InvalidShapeError, InvalidTimestampError, MalformedLineError, MessageError, OtherDeviceError
 from protocols.types import Sample
@@ -61,6 +62,7 @@ def decode_line(payload: bytes, *, max_bytes: int, device: str, precision: str) 
     position = _skip(text, 0)
     while position < len(text):
         position = _read_line(text, position, samples, device, precision)
+        check_count(samples)
         position = _skip(text, position)
     if not samples:
         raise InvalidShapeError("The message holds no value; send at least one line, such as: pump-7 temperature=21.5")

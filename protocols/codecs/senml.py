@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import check_values, parse_json
-from protocols.codecs.json import MAX_UNIT_LENGTH, read_timestamp
+from protocols.codecs.json import MAX_UNIT_LENGTH, check_count, read_timestamp
 from protocols.codecs.names import metric_of
 from protocols.errors import InvalidShapeError, InvalidTimestampError
 from protocols.types import Sample
@@ -74,6 +74,7 @@ def read_senml(document: object, *, device: str, sole_metric: str, received_at: 
         _check_record(record)
         base |= {field: record[field] for field in _BASES if field in record}
         samples += _resolve(record, base, device, sole_metric, received_at)
+        check_count(samples)
     if not samples:
         raise InvalidShapeError('The pack holds no value; send at least one, such as [{"n": "temperature", "v": 21.5}].')
     return samples

@@ -140,6 +140,16 @@ def test_equal_data_gives_equal_samples_in_every_format(reported: dict[str, bool
     assert decode(line, "line") == expected
 
 
+def test_no_format_holds_more_values_than_another() -> None:
+    frames: dict[str, bytes | str] = {
+        "json": json.dumps([{"a": 1}] * 10_001),
+        "cbor": cbor2.dumps([{"a": 1}] * 10_001),
+        "senml": cbor2.dumps([{0: "a", 2: 1}] * 10_001),
+        "line": "pump-7 a=1\n" * 10_001,
+    }
+    assert {verdict(frame, codec) for codec, frame in frames.items()} == {"too_many_values"}
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "a\0b"])
 def test_bad_data_gets_the_same_verdict_in_every_format(value: float | str) -> None:
     frames: dict[str, bytes | str] = {
