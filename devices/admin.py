@@ -86,8 +86,8 @@ class MetricInline(TabularInline):
 
 @admin.register(DeviceType)
 class DeviceTypeAdmin(TenantModelAdmin):
-    list_display = ["name", "protocol", "unknown_metrics", "inactivity_timeout"]
-    list_filter = ["protocol", "unknown_metrics"]
+    list_display = ["name", "protocol", "codec", "unknown_metrics", "inactivity_timeout"]
+    list_filter = ["protocol", "codec", "unknown_metrics"]
     search_fields = ["name"]
     inlines = [MetricInline]
 

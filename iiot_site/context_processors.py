@@ -18,6 +18,7 @@ _PAGES = (
     ("Overview", "layout-dashboard", "home", "device:read", ()),
     ("Devices", "cpu", "devices", "device:read", ("device",)),
     ("Incidents", "bell", "incidents", "incident:read", ("incident",)),
+    ("Codec bench", "plug-connected", "codec-bench", "telemetry:read", ()),
 )
 
 

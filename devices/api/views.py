@@ -98,14 +98,16 @@ class SiteViewSet(PlantViewSet):
         services.delete_site(site=instance)
 
 
-@extend_schema_view(create=example("A device type", {"name": "Pump", "protocol": "mqtt", "inactivity_timeout_seconds": 300}))
+@extend_schema_view(
+    create=example("A device type", {"name": "Pump", "protocol": "mqtt", "codec": "auto", "inactivity_timeout_seconds": 300})
+)
 class DeviceTypeViewSet(PlantViewSet):
     """What devices of one kind have in common."""
 
     permission_resource = "device_type"
     queryset = DeviceType.objects.all()
     serializer_class = DeviceTypeSerializer
-    filterset_fields = ["protocol", "unknown_metrics"]
+    filterset_fields = ["protocol", "codec", "unknown_metrics"]
     search_fields = ["name"]
     ordering_fields = ["name"]
 

@@ -34,11 +34,16 @@ def read_telemetry(document: object) -> list[Sample]:
     samples: list[Sample] = []
     for message in document if isinstance(document, list) else [document]:
         samples += _read_message(message)
-        if len(samples) > MAX_VALUES:
-            raise TooManyValuesError(f"The message holds more than {MAX_VALUES} values; send them in several messages.")
+        check_count(samples)
     if not samples:
         raise InvalidShapeError('The message holds no value; send at least one, such as {"temperature": 21.5}.')
     return samples
+
+
+def check_count(samples: list[Sample]) -> None:
+    """Refuse more values than one message may hold, in whatever format."""
+    if len(samples) > MAX_VALUES:
+        raise TooManyValuesError(f"The message holds more than {MAX_VALUES} values; send them in several messages.")
 
 
 def read_timestamp(raw: object) -> datetime:

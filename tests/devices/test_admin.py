@@ -152,6 +152,8 @@ def test_what_readings_hang_on_cannot_be_changed_with_the_type(developer: Client
     form = {
         "name": "Pump",
         "protocol": "mqtt",
+        "codec": "auto",
+        "line_precision": "ns",
         "unknown_metrics": device.device_type.unknown_metrics,
         "inactivity_timeout": "00:05:00",
         "metrics-TOTAL_FORMS": 2,

@@ -21,6 +21,7 @@ PAGES = [
     "devices/{device}",
     "devices/{device}/incidents",
     "devices/{device}/chart?metric=temperature&span=24h",
+    "codec-bench",
     "incidents",
     "incidents/count",
     "incidents/{incident}",
