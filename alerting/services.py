@@ -59,7 +59,8 @@ def handle_signal(*, signal: AlertSignal, now: datetime) -> Incident | None:
 
 
 def _handle_trigger(signal: AlertSignal, now: datetime) -> Incident:
-    newest = Alert.objects.filter(dedup_key=signal.dedup_key).select_for_update(of=("self",)).order_by("-received_at").first()
+    of_key = Alert.objects.filter(dedup_key=signal.dedup_key).order_by("-received_at", "-occurred_at")
+    newest = of_key.select_for_update(of=("self",)).first()
     if newest is not None:
         if newest.last_signal_at is not None and signal.occurred_at <= newest.last_signal_at:
             return Incident.objects.get(pk=newest.incident_id)
@@ -150,20 +151,21 @@ def _handle_resolve(signal: AlertSignal, now: datetime) -> Incident | None:
 def withdraw_alerts(*, source: str, reason: str, now: datetime, dedup_keys: Collection[str] | None = None) -> int:
     """End what `source` (or only these keys of it) has firing, because nobody watches it any more; return how many.
 
-    What the source says next counts even if its source time is older than what it said before.
+    What the source says next counts even if its source time is older than what it said before, of alerts that had
+    resolved too: by a lowered threshold a reading that resolved one may well be the next to trigger.
     """
     with transaction.atomic():
-        alerts = Alert.objects.filter(source=source, resolved_at=None)
+        alerts = Alert.objects.filter(source=source)
         if dedup_keys is not None:
             alerts = alerts.filter(dedup_key__in=dedup_keys)
         withdrawn = 0
-        for key in alerts.order_by("dedup_key").values_list("dedup_key", flat=True):
+        for key in alerts.filter(resolved_at=None).order_by("dedup_key").values_list("dedup_key", flat=True):
             _lock_key(key)
             alert = Alert.objects.select_for_update(of=("self",)).filter(dedup_key=key, source=source, resolved_at=None).first()
             if alert is not None:
-                alert.last_signal_at = None
                 _end_alert(alert, Kind.ALERT_WITHDRAWN, reason, now)
                 withdrawn += 1
+        alerts.exclude(last_signal_at=None).update(last_signal_at=None)
     return withdrawn
 
 

@@ -6,8 +6,10 @@ reads itself again, as it does on a live frame. A browser without scripts is sen
 
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import cast
 
+from django.conf import settings
 from django.core.paginator import Paginator
 from django.db.models import Case, IntegerField, QuerySet, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
@@ -43,7 +45,7 @@ def show_incidents(request: HttpRequest) -> HttpResponse:
     state = request.GET.get("state", "open")
     state = state if state in STATE_CHOICES else "open"
     severity = request.GET.get("severity", "")
-    found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").strip())
+    found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").replace("\0", "").strip())
     ordered = found.select_related("device", "site", "assignee") if state in {"all", "resolved"} else list_by_urgency(found)
     context = {
         "incidents": Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page")),
@@ -83,6 +85,8 @@ def show_incident(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
         "chart_metric": _find_chart_metric(incident, alerts),
         "actions": allowed_actions(incident.state),
         "alerts": alerts,
+        "is_firing": any(alert.resolved_at is None for alert in alerts),
+        "returns_after": timedelta(seconds=settings.IIOT_INCIDENT_REOPEN_SECONDS),
         "events": incident.events.select_related("actor").order_by("-at", "-id")[:200],
     }
     return _render_part(request, "alerting/incident.html", "alerting/_incident.html", context)

@@ -68,8 +68,17 @@ class SiteAdmin(TenantModelAdmin):
         services.save_site(site=obj)
 
 
+class MetricInlineForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs only
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:  # stored readings hang on these
+            self.fields["key"].disabled = self.fields["data_type"].disabled = True
+
+
 class MetricInline(TabularInline):
     model = Metric
+    form = MetricInlineForm
+    can_delete = False
     fields = ["key", "name", "unit", "data_type", "minimum", "maximum"]
     extra = 0
     show_change_link = True
@@ -77,8 +86,8 @@ class MetricInline(TabularInline):
 
 @admin.register(DeviceType)
 class DeviceTypeAdmin(TenantModelAdmin):
-    list_display = ["name", "protocol", "unknown_metrics", "inactivity_timeout"]
-    list_filter = ["protocol", "unknown_metrics"]
+    list_display = ["name", "protocol", "codec", "unknown_metrics", "inactivity_timeout"]
+    list_filter = ["protocol", "codec", "unknown_metrics"]
     search_fields = ["name"]
     inlines = [MetricInline]
 

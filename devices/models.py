@@ -83,8 +83,25 @@ class Protocol(models.TextChoices):
     HTTP = "http", "HTTP"
 
 
+class Codec(models.TextChoices):
+    """The format of a device's messages."""
+
+    AUTO = "auto", "Detect from each message"
+    JSON = "json", "JSON"
+    CBOR = "cbor", "CBOR"
+    SENML = "senml", "SenML (JSON or CBOR)"
+    LINE = "line", "InfluxDB line protocol"
+    PLAIN = "plain", "One plain value"
+
+
 class DeviceType(models.Model):
     """What devices of one kind have in common."""
+
+    class LinePrecision(models.TextChoices):
+        NANOSECONDS = "ns", "Nanoseconds"
+        MICROSECONDS = "us", "Microseconds"
+        MILLISECONDS = "ms", "Milliseconds"
+        SECONDS = "s", "Seconds"
 
     class UnknownMetrics(models.TextChoices):
         REGISTER = "register", "Accept and register"
@@ -94,6 +111,10 @@ class DeviceType(models.Model):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120, unique=True)
     protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.AUTO)
+    codec = models.CharField(max_length=8, choices=Codec, default=Codec.AUTO, help_text="How its messages are written.")
+    line_precision = models.CharField(
+        max_length=2, choices=LinePrecision, default=LinePrecision.NANOSECONDS, help_text="Unit of the time stamps in line protocol."
+    )
     unknown_metrics = models.CharField(max_length=12, choices=UnknownMetrics, default=UnknownMetrics.REGISTER)
     inactivity_timeout = models.DurationField(
         default=timedelta(minutes=5),

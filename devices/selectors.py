@@ -7,13 +7,14 @@ from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection
-from django.db.models import Count, DateTimeField, ExpressionWrapper, F, Q, QuerySet, TextField, Value
+from django.db.models import Count, DateTimeField, ExpressionWrapper, F, Min, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.expressions import CombinedExpression, RawSQL
 
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
 from devices.status import DEVICE_STATUSES, OFFLINE_FACTOR, DeviceStatus
 from devices.types import DeviceRef, MetricRef
 
+UNNAMED_METRIC = "value"
 # UNION without ALL ends even if the rows ever formed a circle.
 _SUBTREE_SQL = """
 WITH RECURSIVE subtree(id) AS (
@@ -53,10 +54,36 @@ def get_device_ref(device_id: int) -> DeviceRef | None:
 
 
 def _load_refs(devices: QuerySet[Device]) -> list[DeviceRef]:
-    rows = devices.values_list("id", "uuid", "key", "name", "device_type_id", "site_id", "device_type__unknown_metrics", "is_enabled")
+    metrics = Metric.objects.filter(device_type=OuterRef("device_type")).order_by().values("device_type")
+    sole = Subquery(metrics.annotate(count=Count("id"), sole=Min("key")).filter(count=1).values("sole"))
+    rows = devices.annotate(sole_metric=sole).values_list(
+        "id",
+        "uuid",
+        "key",
+        "name",
+        "device_type_id",
+        "site_id",
+        "device_type__unknown_metrics",
+        "is_enabled",
+        "device_type__codec",
+        "device_type__line_precision",
+        "sole_metric",
+    )
     return [
-        DeviceRef(id_, uuid_, key, name, type_id, site_id, unknown_metrics == DeviceType.UnknownMetrics.REGISTER, is_enabled)
-        for id_, uuid_, key, name, type_id, site_id, unknown_metrics, is_enabled in rows
+        DeviceRef(
+            id_,
+            uuid_,
+            key,
+            name,
+            type_id,
+            site_id,
+            unknown_metrics == DeviceType.UnknownMetrics.REGISTER,
+            is_enabled,
+            codec,
+            precision,
+            sole_metric or UNNAMED_METRIC,
+        )
+        for id_, uuid_, key, name, type_id, site_id, unknown_metrics, is_enabled, codec, precision, sole_metric in rows
     ]
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class DeviceRef:
-    """A device as the pipeline needs it."""
+    """A device as the pipeline needs it. `sole_metric` is what a value without a name means: the type's only metric, or "value"."""
 
     id: int
     uuid: UUID
@@ -16,6 +16,9 @@ class DeviceRef:
     site_id: UUID | None
     registers_unknown_metrics: bool
     is_enabled: bool
+    codec: str = "auto"
+    line_precision: str = "ns"
+    sole_metric: str = "value"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from django.core.asgi import get_asgi_application
 
 from iiot_site import environment
+from iiot_site.checks import require_secret_key
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
 environment.is_web_process = True
 django_application = get_asgi_application()
+require_secret_key()  # a web server runs no system checks
 
 from iiot_site.live_consumer import LiveConsumer  # noqa: E402 - models can be imported only once Django is set up
 

@@ -4,13 +4,47 @@ import os
 from typing import Any
 
 from celery.signals import beat_init, worker_ready
-from tenant_schemas_celery.app import CeleryApp
+from tenant_schemas_celery.app import CeleryApp, get_schema_name_from_task
+from tenant_schemas_celery.task import TenantTask
 
+from iiot_site.lib.errors import IIoTError
 from iiot_site.lib.readiness import report_ready
+from iiot_site.lib.schemas import current_schema
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
 
-app = CeleryApp("iiot_site")
+PUBLIC_SCHEMA = "public"
+MAX_SCHEMA_RETRIES = 10
+LAST_RETRY_SECONDS = 30
+
+
+class SchemaNotEnteredError(IIoTError):
+    """The tenant of a task is gone, or the database did not answer when the task was about to start."""
+
+
+class SchemaTask(TenantTask):
+    """A task that runs in the schema of its message or not at all.
+
+    Celery only logs what goes wrong before a task, when the schema is entered, and would run it in `public`.
+    """
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.request.called_directly:
+            return super().__call__(*args, **kwargs)
+        wanted = get_schema_name_from_task(self, kwargs) or PUBLIC_SCHEMA
+        if current_schema() != wanted:
+            raise self.retry(
+                exc=SchemaNotEnteredError(f"The schema {wanted} could not be entered."),
+                countdown=min(2**self.request.retries, LAST_RETRY_SECONDS),
+                max_retries=MAX_SCHEMA_RETRIES,
+                headers={**(self.request.headers or {}), "_schema_name": wanted},
+            )
+        return self.run(*args, **kwargs)
+
+
+app = CeleryApp("iiot_site", task_cls=SchemaTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 

@@ -19,6 +19,7 @@ _PAGES = (
     ("Devices", "cpu", "devices", "device:read", ("device",)),
     ("Incidents", "bell", "incidents", "incident:read", ("incident",)),
     ("Ingest", "activity", "ingest", "telemetry:read", ("rejected-messages",)),
+    ("Codec bench", "plug-connected", "codec-bench", "telemetry:read", ()),
 )
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from threading import Lock
+from threading import Condition
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -116,7 +116,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
 _threads = ThreadPoolExecutor(max_workers=2 * len(CHECKS), thread_name_prefix="health")
 
 
-@cached(TTLCache(maxsize=1, ttl=1), key=lambda: "all", lock=Lock())
+@cached(TTLCache(maxsize=1, ttl=1), key=lambda: "all", condition=Condition())  # many callers wait for one run
 def run_checks() -> dict[str, Check]:
     """Run all checks side by side; what does not answer in time has failed."""
     pending = {name: _threads.submit(_run, name, check) for name, check in CHECKS.items()}

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
+from django.utils import timezone
 from django_tenants.utils import schema_context
 
 from devices.models import Device
@@ -84,7 +85,7 @@ def _identify(headers: Mapping[str, str]) -> tuple[User | None, str | None]:
     if scheme.lower() != "bearer":
         return None, None
     try:
-        holder = read_access_token(token.strip())
+        holder = read_access_token(token.strip(), now=timezone.now())
     except IIoTError:
         return None, None
     return holder.user, holder.tenant.slug if holder.tenant else None

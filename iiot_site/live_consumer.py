@@ -20,7 +20,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from iiot_site.lib.live import group_name
 from iiot_site.live_access import LiveCaller, authenticate_socket, may_subscribe
@@ -132,9 +132,14 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(RECHECK_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - spreads load, guards nothing
             try:
                 may_stay = await self._may_stay()
-            except DatabaseError as exc:  # without the database no frame comes either; the next check decides
+            except (DatabaseError, InterfaceError) as exc:  # without the database no frame comes either; the next check decides
                 logger.warning("rights were not checked, the next try is in a minute: %s", exc)
                 continue
+            except asyncio.CancelledError:
+                raise
+            except BaseException:  # nobody would check again
+                await self._end(RIGHTS_ENDED)
+                raise
             if not may_stay:
                 await self._end(RIGHTS_ENDED)
                 return
@@ -144,7 +149,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if caller is None or self.caller is None or caller.user_id != self.caller.user_id:
             return False
         self.caller = caller
-        return len(await self._readable(sorted(self.topics))) == len(self.topics)
+        topics = sorted(self.topics)  # a subscription may be added while the rights to these are checked
+        return len(await self._readable(topics)) == len(topics)
 
     def _is_flooding(self) -> bool:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""A bounded queue between a socket and the database that gives out batches by size or time.
+"""A bounded queue between a socket and the database that gives out batches by number, bytes or time.
 
 When it is full, `put` waits: the listener then stops reading from its socket and TCP slows the sender down.
 """
@@ -14,9 +14,16 @@ class BatchBuffer:
     """Messages in order of arrival, at most `capacity` of them and `capacity_bytes` of payload."""
 
     def __init__(
-        self, *, batch_size: int = 2_000, batch_seconds: float = 0.05, capacity: int = 10_000, capacity_bytes: int = 64 * 1024 * 1024
+        self,
+        *,
+        batch_size: int = 2_000,
+        batch_bytes: int = 2 * 1024 * 1024,
+        batch_seconds: float = 0.05,
+        capacity: int = 10_000,
+        capacity_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._batch_size = batch_size
+        self._batch_bytes = batch_bytes  # decoded they take a hundred times as much
         self._batch_seconds = batch_seconds
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
@@ -36,7 +43,7 @@ class BatchBuffer:
                 return False
             self._messages.append((time.monotonic(), message))
             self._bytes += len(message.payload)
-            if len(self._messages) == 1 or len(self._messages) >= self._batch_size:
+            if len(self._messages) == 1 or self._is_batch_complete():
                 self._changed.notify_all()
             return True
 
@@ -47,8 +54,7 @@ class BatchBuffer:
                 return []
             ripe_at = self._messages[0][0] + self._batch_seconds
             self._changed.wait_for(self._is_batch_complete, max(0.0, ripe_at - time.monotonic()))
-            batch = [self._messages.popleft()[1] for _ in range(min(self._batch_size, len(self._messages)))]
-            self._bytes -= sum(len(message.payload) for message in batch)
+            batch = self._pop_batch()
             self._changed.notify_all()
             return batch
 
@@ -58,8 +64,20 @@ class BatchBuffer:
             self._is_closed = True
             self._changed.notify_all()
 
+    def _pop_batch(self) -> list[RawMessage]:
+        """Return as many messages as a batch may have, at least one however large it is."""
+        batch: list[RawMessage] = []
+        size = 0
+        while self._messages and len(batch) < self._batch_size:
+            size += len(self._messages[0][1].payload)
+            if batch and size > self._batch_bytes:
+                break
+            batch.append(self._messages.popleft()[1])
+        self._bytes -= sum(len(message.payload) for message in batch)
+        return batch
+
     def _is_full(self) -> bool:
         return len(self._messages) >= self._capacity or self._bytes >= self._capacity_bytes
 
     def _is_batch_complete(self) -> bool:
-        return self._is_closed or self._is_full() or len(self._messages) >= self._batch_size
+        return self._is_closed or self._is_full() or len(self._messages) >= self._batch_size or self._bytes >= self._batch_bytes

@@ -1,5 +1,7 @@
 """Why a message is refused. Every error says what its sender has to change."""
 
+from collections.abc import Mapping
+
 from iiot_site.lib.errors import IIoTError
 
 
@@ -28,6 +30,30 @@ class MalformedJsonError(MessageError):
     code = "malformed_json"
 
 
+class MalformedCborError(MessageError):
+    """Not CBOR (RFC 8949), cut, or followed by more bytes."""
+
+    code = "malformed_cbor"
+
+
+class ForbiddenTagError(MessageError):
+    """A CBOR tag beyond those listed: it could stand for anything."""
+
+    code = "forbidden_tag"
+
+
+class MalformedLineError(MessageError):
+    """Not InfluxDB line protocol."""
+
+    code = "malformed_line"
+
+
+class OtherDeviceError(MessageError):
+    """A record that names another device than the one that sent it."""
+
+    code = "other_device"
+
+
 class TooDeepError(MessageError):
     """Lists and objects nested deeper than any telemetry needs."""
 
@@ -52,6 +78,12 @@ class DuplicateKeyError(MessageError):
     code = "duplicate_key"
 
 
+class TooManyValuesError(MessageError):
+    """More values, or more messages, than the platform takes in one piece."""
+
+    code = "too_many_values"
+
+
 class InvalidShapeError(MessageError):
     """JSON, but none of the forms that telemetry has."""
 
@@ -67,7 +99,9 @@ class InvalidTimestampError(MessageError):
 class MessageRefusedError(MessageError):
     """A message that came alone and was refused; `code` is the reason. An unknown device is 404, like anything unknown."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
+    STATUSES = {"unknown_device": 404, "too_large": 413}
+
+    def __init__(self, reason: str, detail: str, *, errors: Mapping[str, object] | None = None) -> None:
+        super().__init__(detail, errors=errors)
         self.code = reason
-        self.http_status = 404 if reason == "unknown_device" else 400
+        self.http_status = self.STATUSES.get(reason, 400)

@@ -1,7 +1,8 @@
 """What happens to readings after their commit: live pages, the message rate, rules.
 
-Nothing here may undo or delay what is stored. Where Redis is away it is logged and left: pages read the truth from the
-API, and the rules' sweep catches up.
+Nothing here undoes what is stored, and where Redis is away that is logged and left: pages read the truth from the API,
+and rules read what they missed from the database with the next reading of the series, or by the sweep. A listener hands
+on in a thread of its own; a request over HTTP waits for it, as long as Redis takes or its time-outs allow.
 """
 
 import logging
@@ -18,14 +19,16 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from devices.types import DeviceRef, MetricRef
 from protocols.resolution import resolve_watched_series
-from rules.tasks import evaluate_readings_task
+from rules.tasks import evaluate_series_task
 from telemetry.live import push_readings
+from telemetry.models import Quality
 from telemetry.rate import count_messages
 from telemetry.types import NewReading
 
 logger = logging.getLogger(__name__)
 
 RULES_CHUNK_SIZE = 500
+MAX_QUEUED_VALUES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class Committed:
 
 
 def hand_on_now(batch: Committed) -> None:
-    """Push to live pages, count, and give watched series to the rules."""
+    """Push to live pages, count, and tell the rules which series they watch have something new."""
     count_messages(batch.schema, batch.message_count, batch.now)
     if not batch.values:
         return
@@ -56,19 +59,23 @@ def hand_on_now(batch: Committed) -> None:
     try:
         _hand_to_rules(batch)
     except (BrokerError, redis.exceptions.RedisError, OSError, DatabaseError, InterfaceError) as exc:
-        logger.warning("rules of %s did not get %d readings: %s", batch.schema, len(batch.values), exc)
+        logger.warning("rules of %s were not told of %d readings: %s", batch.schema, len(batch.values), exc)
 
 
 def _hand_to_rules(batch: Committed) -> None:
     with schema_context(batch.schema):
         watched = resolve_watched_series(batch.schema)
-        rows: list[list[object]] = []
+        oldest: dict[tuple[int, int], datetime] = {}
         for value in batch.values:
             device, reading = value.device, value.reading
-            if reading.value is not None and watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key):
-                rows.append([reading.device_id, reading.metric_id, reading.ts.isoformat(), reading.value, reading.quality])
-        for start in range(0, len(rows), RULES_CHUNK_SIZE):
-            evaluate_readings_task.apply_async((rows[start : start + RULES_CHUNK_SIZE],), retry=False)
+            if reading.value is None or reading.quality >= Quality.BAD:
+                continue  # decides nothing
+            if watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key):
+                pair = (reading.device_id, reading.metric_id)
+                oldest[pair] = min(reading.ts, oldest.get(pair, reading.ts))
+        series = [[*pair, ts.isoformat()] for pair, ts in oldest.items()]
+        for start in range(0, len(series), RULES_CHUNK_SIZE):
+            evaluate_series_task.apply_async((series[start : start + RULES_CHUNK_SIZE],), retry=False)
 
 
 class HandOffThread:
@@ -76,17 +83,28 @@ class HandOffThread:
 
     def __init__(self, *, capacity: int = 200) -> None:
         self._batches: queue.Queue[Committed | None] = queue.Queue(capacity)
+        self._queued_values = 0
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hand-off", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def put(self, batch: Committed) -> None:
-        """Queue a batch; when Redis has been slow for so long that the queue is full, leave it to the sweep."""
-        try:
-            self._batches.put_nowait(batch)
-        except queue.Full:
+        """Queue a batch; when Redis has been slow for so long that the queue is full, rules read it from the database later."""
+        if not self._try_put(batch):
             logger.warning("rules and pages of %s did not get %d readings: too slow", batch.schema, len(batch.values))
+
+    def _try_put(self, batch: Committed) -> bool:
+        with self._lock:
+            if self._queued_values and self._queued_values + len(batch.values) > MAX_QUEUED_VALUES:
+                return False
+            try:
+                self._batches.put_nowait(batch)
+            except queue.Full:
+                return False
+            self._queued_values += len(batch.values)
+            return True
 
     def stop(self, *, timeout_seconds: float) -> None:
         """Finish what is queued, within the time given."""
@@ -104,4 +122,6 @@ class HandOffThread:
             except Exception:  # the listener's loop: one bad batch must not end the thread
                 logger.exception("handing on a batch of %s failed", batch.schema)
                 connection.close()
+            with self._lock:
+                self._queued_values -= len(batch.values)
         connection.close()

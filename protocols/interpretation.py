@@ -11,6 +11,7 @@ from telemetry.types import NewReading
 
 UNCERTAIN = 1
 MAX_TEXT_LENGTH = 1024
+MAX_MAGNITUDE = 1e150  # PostgreSQL's avg() squares what it adds up, and larger numbers overflow there
 _METRIC_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/ -]{0,63}\Z")
 _TICK = timedelta(microseconds=1)
 
@@ -92,6 +93,8 @@ def _find_fault(sample: Sample, ts: datetime, receipt: Receipt, policy: TimePoli
         return "too_old", f"{name!r} is from {ts.isoformat()}; readings may be {policy.max_age.days} days old. Is ts in milliseconds?"
     if ts > receipt.received_at + policy.max_ahead:
         return "in_future", f"{name!r} is from {ts.isoformat()}, later than now; check the device's clock."
+    if isinstance(sample.value, float) and abs(sample.value) > MAX_MAGNITUDE:
+        return "out_of_range", f"{name!r} is larger than anything that is measured; numbers may reach ±{MAX_MAGNITUDE:g}."
     if isinstance(sample.value, str) and len(sample.value) > MAX_TEXT_LENGTH:
         return "text_too_long", f"The text of {name!r} has {len(sample.value)} characters; send at most {MAX_TEXT_LENGTH}."
     return None

@@ -1,6 +1,6 @@
 """The one way from raw messages to stored readings, for every protocol.
 
-decode (pure) → resolve device and metrics → judge → store, all in one transaction per tenant → COMMIT → hand on.
+resolve device → decode (pure) → resolve metrics → judge → store, all in one transaction per tenant → COMMIT → hand on.
 Whoever called acknowledges to the device after `process_messages` has returned.
 """
 
@@ -19,7 +19,7 @@ from devices.services import record_activity, register_metrics
 from devices.types import DeviceRef, MetricRef, NewMetric
 from iiot_site.lib.errors import IIoTError
 from protocols.accounting import count_ingest, count_repeated
-from protocols.codecs.json import decode_telemetry
+from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
 from protocols.errors import MessageError
 from protocols.handoff import Committed, StoredValue, hand_on_now
@@ -61,7 +61,9 @@ class _Item:
     @property
     def can_be_redelivered_unnoticed(self) -> bool:
         """Whether its readings carry no time of their own that would identify them."""
-        return self.message.delivery is not None and (self.error is not None or any(s.ts is None for s in self.samples))
+        return self.message.delivery is not None and (
+            self.error is not None or any(s.ts is None or s.counts_from_receipt for s in self.samples)
+        )
 
 
 def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: Callable[[Committed], None] = hand_on_now) -> BatchOutcome:
@@ -71,32 +73,41 @@ def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: 
         django.db.Error: a tenant's batch failed for no fault of its data; nothing may be acknowledged, the same batch
             is to be tried again, its deliveries marked as redelivered.
     """
-    groups: dict[tuple[str, str], list[_Item]] = defaultdict(list)  # by listener too: the ledger counts each apart
+    groups: dict[tuple[str, str], list[tuple[int, RawMessage]]] = defaultdict(list)  # by listener too: the ledger counts each apart
     for index, message in enumerate(messages):
-        groups[message.tenant, message.protocol].append(_decode(index, message))
+        groups[message.tenant, message.protocol].append((index, message))
     until = highest_counts(messages)
-    outcomes = [_process_tenant(slug, items, until, now, hand_on) for (slug, _), items in groups.items()]
+    outcomes = [_process_tenant(slug, group, until, now, hand_on) for (slug, _), group in groups.items()]
     return _combine(outcomes)
 
 
-def _decode(index: int, message: RawMessage) -> _Item:
+def _decode(index: int, message: RawMessage, device: DeviceRef | None) -> _Item:
+    """Decode as the transport says, else as the device's type says."""
+    max_bytes = settings.IIOT_MAX_MESSAGE_BYTES
+    if device is None:
+        codec, context = message.codec or AUTO, FrameContext(max_bytes, message.received_at, message.device)
+    else:
+        codec = message.codec or device.codec
+        context = FrameContext(max_bytes, message.received_at, device.key, device.sole_metric, device.line_precision)
     try:
-        samples = decode_telemetry(message.payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+        frame = decode_frame(message.payload, codec=codec, context=context)
     except MessageError as error:
         return _Item(index, message, (), error)
-    return _Item(index, message, samples, None)
+    return _Item(index, message, frame.samples, None)
 
 
 def _process_tenant(
-    slug: str, items: Sequence[_Item], until: Mapping[str, int], now: datetime, hand_on: Callable[[Committed], None]
+    slug: str, group: Sequence[tuple[int, RawMessage]], until: Mapping[str, int], now: datetime, hand_on: Callable[[Committed], None]
 ) -> BatchOutcome:
     tenant = get_tenant_by_slug(slug)
     if tenant is None or tenant.status != Tenant.Status.ACTIVE:
-        logger.warning("refused %d messages for the unknown or inactive tenant %.40r", len(items), slug)
-        count_unrouted(listener=items[0].message.protocol, messages=len(items), now=now)
+        logger.warning("refused %d messages for the unknown or inactive tenant %.40r", len(group), slug)
+        count_unrouted(listener=group[0][1].protocol, messages=len(group), now=now)
         detail = "There is no active tenant of this name."
-        return BatchOutcome(0, 0, [Refusal(item.index, "unknown_tenant", detail) for item in items])
+        return BatchOutcome(0, 0, [Refusal(index, "unknown_tenant", detail) for index, _ in group])
     with tenant_context(tenant):
+        devices = resolve_devices(tenant.schema_name, {message.device for _, message in group})
+        items = [_decode(index, message, devices.get(message.device)) for index, message in group]
         return _combine(_store_or_split(tenant.schema_name, items, until, now, hand_on))
 
 

@@ -3,6 +3,7 @@
 A change made elsewhere is seen within `TTL_SECONDS`. Unknown devices are not remembered, so a new one counts at once.
 """
 
+import re
 from collections.abc import Collection
 from threading import Lock
 
@@ -15,6 +16,7 @@ from rules.selectors import WatchedSeries, load_watched_series
 TTL_SECONDS = 5
 WATCHED_TTL_SECONDS = 2
 
+_DEVICE_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # as devices.models.validate_key
 _lock = Lock()
 _devices: TTLCache[tuple[str, str], DeviceRef] = TTLCache(maxsize=50_000, ttl=TTL_SECONDS)
 _metrics: TTLCache[tuple[str, int], dict[str, MetricRef]] = TTLCache(maxsize=10_000, ttl=TTL_SECONDS)
@@ -25,7 +27,8 @@ def resolve_devices(schema: str, keys: Collection[str]) -> dict[str, DeviceRef]:
     """Return the devices of the current tenant that exist, by key."""
     with _lock:
         known = {key: ref for key in keys if (ref := _devices.get((schema, key))) is not None}
-    missing = [key for key in keys if key not in known]
+    # What no device can be called is not asked for: the database refuses a NUL, and with it the whole batch.
+    missing = [key for key in keys if key not in known and _DEVICE_KEY.match(key)]
     if missing:
         loaded = load_device_refs(missing)
         with _lock:

@@ -17,7 +17,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class RawMessage:
-    """A frame as a listener took it from its socket; who sent it has been proven by then."""
+    """A frame as a listener took it from its socket; who sent it has been proven by then.
+
+    `codec` is set where the transport names the format, as a content type does; else the device type's codec counts.
+    """
 
     tenant: str
     device: str
@@ -26,6 +29,7 @@ class RawMessage:
     protocol: str
     source: str
     delivery: Delivery | None = None
+    codec: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Sample:
     """One decoded value; None where the device says that it has none.
 
     `ts` is None where the device sent no time; `quality` is 0 good, 1 uncertain, 2 bad; `unit` is "" where none came.
+    `counts_from_receipt` says that `ts` was reckoned from the time of receipt: the same frame sent again gets another.
     """
 
     metric: str
@@ -40,6 +45,7 @@ class Sample:
     ts: datetime | None
     quality: int = 0
     unit: str = ""
+    counts_from_receipt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """A decision in the words of alerting: what happened, to what, and why. Pure."""
 
 from alerting.types import AlertSignal
-from rules.conditions.evaluation import Change
+from rules.conditions.evaluation import Change, Sample
 from rules.conditions.parsing import dump_condition
 from rules.conditions.threshold import format_value
-from rules.types import ActiveRule, EvaluatedReading, Series, StateKey
+from rules.types import ActiveRule, Series, StateKey
 
 
 def rule_source(rule_id: object) -> str:
@@ -12,7 +12,7 @@ def rule_source(rule_id: object) -> str:
     return f"rule:{rule_id}"
 
 
-def make_signal(rule: ActiveRule, series: Series, reading: EvaluatedReading, change: Change) -> AlertSignal:
+def make_signal(rule: ActiveRule, series: Series, reading: Sample, change: Change) -> AlertSignal:
     """Return the signal of a change, with all that answers "why did this fire?"."""
     return AlertSignal(
         dedup_key=StateKey(rule.id, series.device_id, series.metric_id).dedup_key,
@@ -37,9 +37,9 @@ def make_signal(rule: ActiveRule, series: Series, reading: EvaluatedReading, cha
     )
 
 
-def summarise(rule: ActiveRule, series: Series, reading: EvaluatedReading, change: Change) -> str:
+def summarise(rule: ActiveRule, series: Series, reading: Sample, change: Change) -> str:
     """Return one sentence such as "Motor temperature 99 °C is above 80 °C on Pump 7"."""
     name = series.metric_name or series.metric_key
-    verb = "is" if change == "trigger" else "is no longer"
-    value = format_value(reading.value, series.unit)
-    return f"{name[:1].upper()}{name[1:]} {value} {verb} {rule.condition.describe(unit=series.unit)} on {series.device_name}"
+    # What cleared is not simply "no longer above": with hysteresis 75 is not above 80 either and fires on.
+    verdict = rule.condition.describe(unit=series.unit) if change == "trigger" else "back within limits"
+    return f"{name[:1].upper()}{name[1:]} {format_value(reading.value, series.unit)} is {verdict} on {series.device_name}"

@@ -14,20 +14,36 @@ from rules.conditions.evaluation import BAD_QUALITY
 from rules.conditions.parsing import parse_condition
 from rules.models import Rule
 from rules.scopes import Scope, WatchedSeries, subtree_ids
-from rules.types import ActiveRule, EvaluatedReading, Series
+from rules.types import ActiveRule, Series, SeriesSince, StateKey
 
-__all__ = ["WatchedSeries", "load_active_rules", "load_lagging_readings", "load_series", "load_watched_series"]
+__all__ = [
+    "WatchedSeries",
+    "list_states_out_of_scope",
+    "load_active_rules",
+    "load_lagging_series",
+    "load_series",
+    "load_watched_series",
+]
 
 logger = logging.getLogger(__name__)
 
-# Latest readings that some rule in scope has not evaluated yet. A site is expanded by `tree`.
-_LAGGING_SQL = """
+# A site is expanded by `tree`.
+_TREE_SQL = """
 WITH RECURSIVE tree(root, id) AS (
     SELECT id, id FROM devices_site
     UNION
     SELECT tree.root, s.id FROM devices_site s JOIN tree ON s.parent_id = tree.id
 )
-SELECT DISTINCT l.device_id, l.metric_id, l.ts, l.value, l.quality
+"""
+_IN_SCOPE_SQL = """
+  AND (r.device_id IS NULL OR r.device_id = d.id)
+  AND (r.device_type_id IS NULL OR r.device_type_id = d.device_type_id)
+  AND (r.site_id IS NULL OR EXISTS (SELECT 1 FROM tree WHERE tree.root = r.site_id AND tree.id = d.site_id))
+"""
+# Series whose latest reading some rule in scope has not evaluated yet.
+_LAGGING_SQL = """
+{tree}
+SELECT DISTINCT l.device_id, l.metric_id, l.ts
 FROM unnest(%(rules)s::uuid[], %(keys)s::text[]) AS watched(rule_id, key)
 JOIN rules_rule r ON r.id = watched.rule_id
 JOIN devices_metric m ON m.key = watched.key
@@ -36,10 +52,18 @@ JOIN devices_device d ON d.id = l.device_id
 LEFT JOIN rules_rulestate s ON s.rule_id = r.id AND s.device_id = l.device_id AND s.metric_id = l.metric_id
 WHERE l.value IS NOT NULL AND l.quality < %(bad)s AND l.received_at <= %(until)s
   AND (s.id IS NULL OR s.last_ts < l.ts)
-  AND (r.device_id IS NULL OR r.device_id = d.id)
-  AND (r.device_type_id IS NULL OR r.device_type_id = d.device_type_id)
-  AND (r.site_id IS NULL OR EXISTS (SELECT 1 FROM tree WHERE tree.root = r.site_id AND tree.id = d.site_id))
+{in_scope}
 ORDER BY l.device_id, l.metric_id
+"""
+_OUT_OF_SCOPE_SQL = """
+{tree}
+SELECT s.id, s.rule_id, s.device_id, s.metric_id
+FROM rules_rulestate s JOIN devices_device d ON d.id = s.device_id JOIN devices_metric m ON m.id = s.metric_id
+WHERE NOT EXISTS (
+    SELECT 1 FROM unnest(%(rules)s::uuid[], %(keys)s::text[]) AS watched(rule_id, key) JOIN rules_rule r ON r.id = watched.rule_id
+    WHERE watched.rule_id = s.rule_id AND watched.key = m.key
+    {in_scope}
+)
 """
 
 
@@ -84,17 +108,21 @@ def load_series(pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], Ser
     }
 
 
-def load_lagging_readings(*, received_until: datetime) -> list[EvaluatedReading]:
-    """Return the latest readings, received up to then, that some rule has not evaluated yet."""
-    watched = [(rule.id, key) for rule in load_active_rules() for key in rule.condition.metric_keys]
-    if not watched:
-        return []
-    parameters: dict[str, Any] = {
-        "rules": [rule_id for rule_id, _ in watched],
-        "keys": [key for _, key in watched],
-        "bad": BAD_QUALITY,
-        "until": received_until,
-    }
+def load_lagging_series(*, received_until: datetime) -> SeriesSince:
+    """Return the series whose latest reading, received up to then, some rule has not evaluated yet, with its time."""
+    parameters = _watched_metrics() | {"bad": BAD_QUALITY, "until": received_until}
     with connection.cursor() as cursor:
-        cursor.execute(_LAGGING_SQL, parameters)
-        return [EvaluatedReading(*row) for row in cursor.fetchall()]
+        cursor.execute(_LAGGING_SQL.format(tree=_TREE_SQL, in_scope=_IN_SCOPE_SQL), parameters)
+        return {(device_id, metric_id): ts for device_id, metric_id, ts in cursor.fetchall()}
+
+
+def list_states_out_of_scope() -> dict[int, StateKey]:
+    """Return the states, by id, of series that their rule no longer reads: the device moved, the rule cannot be read."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OUT_OF_SCOPE_SQL.format(tree=_TREE_SQL, in_scope=_IN_SCOPE_SQL), _watched_metrics())
+        return {id_: StateKey(*key) for id_, *key in cursor.fetchall()}
+
+
+def _watched_metrics() -> dict[str, Any]:
+    watched = [(rule.id, key) for rule in load_active_rules() for key in rule.condition.metric_keys]
+    return {"rules": [rule_id for rule_id, _ in watched], "keys": [key for _, key in watched]}

@@ -5,9 +5,9 @@ being changed, and no alert outlives the rule that raised it.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connection, transaction
 
@@ -22,14 +22,19 @@ from rules.conditions.evaluation import BAD_QUALITY, Sample, evaluate
 from rules.conditions.parsing import dump_condition, parse_condition
 from rules.errors import RuleInvalidError, RuleNotFoundError
 from rules.models import Rule, RuleState
-from rules.selectors import load_active_rules, load_lagging_readings, load_series
+from rules.selectors import list_states_out_of_scope, load_active_rules, load_lagging_series, load_series
 from rules.state_store import StoredState, lock_states, write_states
-from rules.types import ActiveRule, EvaluatedReading, Series, StateKey
+from rules.types import ActiveRule, Series, SeriesSince, StateKey
+from telemetry.selectors import load_numbers_after
 
 SWEEP_GRACE = timedelta(seconds=10)
 SWEEP_BATCH_SIZE = 500
+# What one transaction reads: readings of all series together, but a few of each so that every series moves on.
+CHUNK_READINGS = 10_000
+MIN_READINGS_PER_SERIES = 10
 _RULES_LOCK = "rules"
 _SOURCE_PREFIX = rule_source("")
+_UNWATCHED = "No rule watches this series any more."
 # What decides when a rule fires. After a change of any of these its states mean nothing any more.
 _DECIDING_FIELDS = ("condition", "device_id", "device_type_id", "site_id")
 
@@ -38,77 +43,82 @@ _DECIDING_FIELDS = ("condition", "device_id", "device_type_id", "site_id")
 
 
 @transaction.atomic
-def evaluate_readings(*, readings: Sequence[EvaluatedReading], now: datetime) -> list[AlertSignal]:
-    """Return the changes that the readings bring, and remember them; each series' in the order of source time.
+def raise_alerts(*, since: SeriesSince, now: datetime) -> SeriesSince:
+    """Evaluate the stored readings that the rules have not seen yet, and hand what changed to alerting.
 
-    Hand the signals to alerting in the same transaction: then a crash loses both or neither. A second run with the same
-    readings returns nothing. `now` is unused by conditions that look at one reading; the ones that look at time need it.
+    Each rule goes on after the newest reading it evaluated, whichever task that was in; for a series it meets for the
+    first time it begins at the time given. So it does not matter in which order tasks run, or whether all of them do.
+    Reads one chunk, so that it stays short, and returns the series of which there is more.
+
+    A crash loses both the decision and its alert or neither. `now` is unused by conditions that look at one reading;
+    the ones that look at time need it.
     """
-    usable = [reading for reading in readings if reading.quality < BAD_QUALITY]
-    if not usable:
-        return []
     _share_rules_lock()
-    work = _plan_work(usable)
-    states = lock_states(work.keys()) if work else {}
+    work = _plan_work(since)
+    if not work:
+        return {}
+    states = lock_states(work.keys())  # only now, so that nobody else evaluates what is read next
+    starts = {key: states[key].next_after(since[key.series]) for key in work}
+    after: SeriesSince = {}
+    for key, start in starts.items():
+        after[key.series] = min(start, after.get(key.series, start))
+    limit = max(MIN_READINGS_PER_SERIES, CHUNK_READINGS // len(after))
+    points = load_numbers_after(after, better_than=BAD_QUALITY, limit=limit)
+    samples = {pair: [Sample(point.ts, point.value, point.quality) for point in found] for pair, found in points.items()}
     signals: list[AlertSignal] = []
     moved: list[StoredState] = []
-    for key in sorted(work):
-        rule, series, samples = work[key]
-        state = states[key]
-        after = _evaluate_series(rule, series, samples, state, signals)
-        if after is not state:
-            moved.append(after)
+    for key in sorted(key for key in work if key.series in samples):
+        unseen = samples[key.series][bisect_right(samples[key.series], starts[key], key=_time_of) :]
+        if unseen:
+            moved.append(_evaluate_series(*work[key], unseen, states[key], signals))
     write_states(moved)
-    return signals
+    if signals:
+        handle_signals(signals=signals, now=now)
+    return {pair: since[pair] for pair, found in samples.items() if len(found) == limit}
 
 
-def _plan_work(readings: Sequence[EvaluatedReading]) -> dict[StateKey, tuple[ActiveRule, Series, list[EvaluatedReading]]]:
-    """Return for every rule and series it covers the readings in the order of source time."""
-    by_series: dict[tuple[int, int], list[EvaluatedReading]] = {}
-    for reading in sorted(readings, key=lambda reading: reading.ts):
-        by_series.setdefault((reading.device_id, reading.metric_id), []).append(reading)
+def _plan_work(pairs: Collection[tuple[int, int]]) -> dict[StateKey, tuple[ActiveRule, Series]]:
+    """Return every rule with each of the series that it covers."""
     rules_by_metric: dict[str, list[ActiveRule]] = {}
     for rule in load_active_rules():
         for metric_key in rule.condition.metric_keys:
             rules_by_metric.setdefault(metric_key, []).append(rule)
     return {
-        StateKey(rule.id, series.device_id, series.metric_id): (rule, series, by_series[pair])
-        for pair, series in load_series(by_series.keys()).items()
+        StateKey(rule.id, series.device_id, series.metric_id): (rule, series)
+        for series in load_series(pairs).values()
         for rule in rules_by_metric.get(series.metric_key, ())
         if rule.scope.covers(series.device_id, series.device_type_id, series.site_id)
     }
 
 
+def _time_of(sample: Sample) -> datetime:
+    return sample.ts
+
+
 def _evaluate_series(
-    rule: ActiveRule, series: Series, readings: Iterable[EvaluatedReading], state: StoredState, signals: list[AlertSignal]
+    rule: ActiveRule, series: Series, samples: Iterable[Sample], state: StoredState, signals: list[AlertSignal]
 ) -> StoredState:
     """Return the state after the readings, and append what changed to `signals`."""
-    for reading in readings:
-        decision = evaluate(rule.condition, state.series_state, Sample(reading.ts, reading.value, reading.quality))
+    for sample in samples:
+        decision = evaluate(rule.condition, state.series_state, sample)
         if decision.state.last_ts == state.last_ts:
             continue
-        state = state.moved_to(is_firing=decision.state.is_firing, ts=reading.ts, value=reading.value)
+        state = state.moved_to(is_firing=decision.state.is_firing, ts=sample.ts, value=sample.value)
         if decision.change is not None:
-            signals.append(make_signal(rule, series, reading, decision.change))
+            signals.append(make_signal(rule, series, sample, decision.change))
     return state
 
 
-def raise_alerts(*, readings: Sequence[EvaluatedReading], now: datetime) -> list[AlertSignal]:
-    """Evaluate readings and hand what changed to alerting, in one transaction."""
-    with transaction.atomic():
-        signals = evaluate_readings(readings=readings, now=now)
-        handle_signals(signals=signals, now=now)
-    return signals
-
-
 def sweep_rules(*, now: datetime) -> None:
-    """Do what only time can: evaluate latest readings that no task brought, and end alerts that nobody watches.
+    """Do what only time can: evaluate readings that no task brought, and end alerts that nobody watches.
 
-    Readings of the last seconds are left to the tasks on their way, which also know the readings before the latest.
+    A series whose latest reading came in the last seconds is left to its task, which also knows where a new rule begins.
     """
-    lagging = load_lagging_readings(received_until=now - SWEEP_GRACE)
+    lagging = list(load_lagging_series(received_until=now - SWEEP_GRACE).items())
     for start in range(0, len(lagging), SWEEP_BATCH_SIZE):
-        raise_alerts(readings=lagging[start : start + SWEEP_BATCH_SIZE], now=now)
+        rest = dict(lagging[start : start + SWEEP_BATCH_SIZE])
+        while rest:
+            rest = raise_alerts(since=rest, now=now)
     withdraw_orphans(now=now)
 
 
@@ -116,27 +126,26 @@ def sweep_rules(*, now: datetime) -> None:
 def withdraw_orphans(*, now: datetime) -> int:
     """End alerts of series that no rule watches any more (a device deleted or moved, a rule gone with it); return how many."""
     lock_in_schema(_RULES_LOCK)
-    _forget_states_out_of_scope()
+    withdrawn = _forget_states_out_of_scope(now)
     firing = Alert.objects.filter(resolved_at=None, source__startswith=_SOURCE_PREFIX).order_by("dedup_key")
     alerts = list(firing.values_list("dedup_key", "source"))
-    if not alerts:
-        return 0
-    keys = RuleState.objects.filter(is_firing=True).values_list("rule_id", "device_id", "metric_id")
-    watched = {StateKey(*key).dedup_key for key in keys}
-    reason = "No rule watches this series any more."
-    return sum(withdraw_alerts(source=source, dedup_keys=[key], reason=reason, now=now) for key, source in alerts if key not in watched)
+    if alerts:
+        keys = RuleState.objects.filter(is_firing=True).values_list("rule_id", "device_id", "metric_id")
+        watched = {StateKey(*key).dedup_key for key in keys}
+        orphans = [(key, source) for key, source in alerts if key not in watched]
+        withdrawn += sum(withdraw_alerts(source=source, dedup_keys=[key], reason=_UNWATCHED, now=now) for key, source in orphans)
+    return withdrawn
 
 
-def _forget_states_out_of_scope() -> None:
-    rules = {rule.id: rule for rule in load_active_rules()}
-    firing = RuleState.objects.filter(is_firing=True)
-    rows = firing.values_list("id", "rule_id", "metric__key", "device_id", "device__device_type_id", "device__site_id")
-    stale = [id_ for id_, rule_id, metric_key, *device in rows if not _reads(rules.get(rule_id), metric_key, device)]
-    RuleState.objects.filter(id__in=stale).delete()
-
-
-def _reads(rule: ActiveRule | None, metric_key: str, device: list[Any]) -> bool:
-    return rule is not None and metric_key in rule.condition.metric_keys and rule.scope.covers(*device)
+def _forget_states_out_of_scope(now: datetime) -> int:
+    """Let rules begin afresh, one day, with what left their scope: what happens meanwhile is none of their business."""
+    left = list_states_out_of_scope()
+    RuleState.objects.filter(id__in=left).delete()
+    keys_by_rule: dict[uuid.UUID, list[str]] = {}
+    for key in left.values():
+        keys_by_rule.setdefault(key.rule_id, []).append(key.dedup_key)
+    sources = {rule_source(rule_id): keys for rule_id, keys in keys_by_rule.items()}
+    return sum(withdraw_alerts(source=source, dedup_keys=keys, reason=_UNWATCHED, now=now) for source, keys in sources.items())
 
 
 # --- Rules

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 
@@ -13,6 +13,7 @@ from rules.types import StateKey
 
 # Older than any reading that the age policy lets in: a state that has not seen one yet.
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
 
 _WRITE_SQL = """
 UPDATE rules_rulestate AS s
@@ -37,6 +38,10 @@ class StoredState:
     def series_state(self) -> SeriesState:
         """Return what the conditions need of it."""
         return SeriesState(self.is_firing, self.last_ts)
+
+    def next_after(self, since: datetime) -> datetime:
+        """Return the time after which readings are to be evaluated; from `since` on where none has been yet."""
+        return since - _TICK if self.last_ts == NEVER else self.last_ts
 
     def moved_to(self, *, is_firing: bool, ts: datetime, value: float) -> "StoredState":
         """Return the row after a decision; `since` moves only with a change, and with the first reading."""

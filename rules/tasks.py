@@ -9,7 +9,6 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from rules.services import raise_alerts, sweep_rules
-from rules.types import EvaluatedReading
 from tenants.selectors import list_active_tenants
 
 # A deadlock broken by PostgreSQL, or PostgreSQL away: nothing was committed, so the same work may be done again.
@@ -17,9 +16,14 @@ _TRANSIENT = (OperationalError, InterfaceError)
 
 
 @shared_task(autoretry_for=_TRANSIENT, retry_backoff=True, retry_backoff_max=30, max_retries=10)
-def evaluate_readings_task(readings: list[list[Any]]) -> None:
-    """Evaluate `[device id, metric id, ISO 8601 time, value, quality]` rows in the task's tenant."""
-    raise_alerts(readings=[_read_row(*row) for row in readings], now=timezone.now())
+def evaluate_series_task(series: list[list[Any]]) -> None:
+    """Evaluate what is new in `[device id, metric id, ISO 8601 time of the oldest reading that came]` of the task's tenant.
+
+    The readings themselves are in the database: a task that is lost or overtaken by the next one loses none of them.
+    """
+    rest = raise_alerts(since={(device, metric): datetime.fromisoformat(ts) for device, metric, ts in series}, now=timezone.now())
+    if rest:
+        evaluate_series_task.apply_async(([[*pair, ts.isoformat()] for pair, ts in rest.items()],))
 
 
 @shared_task
@@ -32,9 +36,5 @@ def sweep_rules_task() -> None:
 
 @shared_task(autoretry_for=_TRANSIENT, retry_backoff=True, retry_backoff_max=30, max_retries=10)
 def sweep_tenant_rules_task() -> None:
-    """Catch up with latest readings that no rule has evaluated, and end alerts that nobody watches any more."""
+    """Catch up with readings that no rule has evaluated, and end alerts that nobody watches any more."""
     sweep_rules(now=timezone.now())
-
-
-def _read_row(device_id: int, metric_id: int, ts: str, value: float, quality: int) -> EvaluatedReading:
-    return EvaluatedReading(device_id, metric_id, datetime.fromisoformat(ts), value, quality)

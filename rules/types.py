@@ -1,4 +1,4 @@
-"""What the pipeline hands on to the rules, and rules as plain values."""
+"""Rules and series as plain values."""
 
 import uuid
 from dataclasses import dataclass
@@ -7,16 +7,8 @@ from datetime import datetime
 from rules.conditions.parsing import Condition
 from rules.scopes import Scope
 
-
-@dataclass(frozen=True, slots=True)
-class EvaluatedReading:
-    """A stored number of a series that some rule reads."""
-
-    device_id: int
-    metric_id: int
-    ts: datetime
-    value: float
-    quality: int
+# Device id and metric id, each with the time from which on (inclusive) a rule looks at it that never did before.
+SeriesSince = dict[tuple[int, int], datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +44,11 @@ class StateKey:
     rule_id: uuid.UUID
     device_id: int
     metric_id: int
+
+    @property
+    def series(self) -> tuple[int, int]:
+        """Return the series' device id and metric id."""
+        return self.device_id, self.metric_id
 
     @property
     def dedup_key(self) -> str:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import heapq
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.db.models import Q
 from devices.models import Device, Metric
 from telemetry.errors import InvalidCursorError
 from telemetry.models import LatestReading
-from telemetry.types import BucketPage, HistoryBucket, HistoryPage, HistoryPoint, LatestValue
+from telemetry.types import BucketPage, HistoryBucket, HistoryPage, HistoryPoint, LatestValue, NumberPoint
 
 MAX_LIMIT = 1000
 
@@ -40,6 +40,17 @@ SELECT date_bin(%(width)s, ts, %(origin)s) AS bucket, metric_id, avg(value), min
 FROM telemetry_reading
 WHERE device_id = %(device)s AND metric_id = ANY(%(metrics)s) AND ts >= %(start)s AND ts < %(end)s
 GROUP BY bucket, metric_id ORDER BY bucket, metric_id
+"""
+
+
+# One index scan per series, from where its reader stopped.
+_NUMBERS_AFTER_SQL = """
+SELECT s.device_id, s.metric_id, r.ts, r.value, r.quality
+FROM unnest(%s::integer[], %s::smallint[], %s::timestamptz[]) AS s(device_id, metric_id, after) CROSS JOIN LATERAL (
+    SELECT ts, value, quality FROM telemetry_reading
+    WHERE device_id = s.device_id AND metric_id = s.metric_id AND ts > s.after AND quality < %s
+    ORDER BY ts LIMIT %s
+) r
 """
 
 
@@ -91,6 +102,22 @@ def load_history(
     points = [HistoryPoint(keys[metric_id], ts, value, quality) for ts, metric_id, value, quality in rows[:limit]]
     is_last = len(rows) <= limit
     return HistoryPage(points, None if is_last else _encode_cursor(rows[limit - 1][0], rows[limit - 1][1]))
+
+
+def load_numbers_after(
+    after: Mapping[tuple[int, int], datetime], *, better_than: int, limit: int
+) -> dict[tuple[int, int], list[NumberPoint]]:
+    """Return for each (device id, metric id) the numbers after its time, oldest first, `limit` of each at most, in one query.
+
+    Only numbers of a quality `better_than` that count. A series without any is left out.
+    """
+    points: dict[tuple[int, int], list[NumberPoint]] = {}
+    devices, metrics = [device_id for device_id, _ in after], [metric_id for _, metric_id in after]
+    with connection.cursor() as cursor:
+        cursor.execute(_NUMBERS_AFTER_SQL, [devices, metrics, list(after.values()), better_than, limit])
+        for device_id, metric_id, *point in cursor.fetchall():
+            points.setdefault((device_id, metric_id), []).append(NumberPoint(*point))
+    return points
 
 
 def load_buckets(

@@ -103,6 +103,15 @@ class HistoryPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberPoint:
+    """One stored number of a series that the reader knows."""
+
+    ts: datetime
+    value: float
+    quality: int
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryBucket:
     """What happened in one span of time that begins at `ts`; `quality` is the worst in it."""
 

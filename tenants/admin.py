@@ -20,6 +20,8 @@ from tenants.services import (
     issue_api_key,
     retry_provisioning,
     revoke_api_key,
+    save_api_key,
+    save_membership,
     set_suspended,
 )
 from tenants.tokens import revoke_family
@@ -144,7 +146,7 @@ class MembershipAdmin(SharedModelAdmin):
     """Outside all memberships; inside a tenant its members, added by e-mail address."""
 
     list_display = ["user", "tenant", "role_names", "is_active"]
-    list_filter = ["is_active", "roles"]
+    list_filter = ["is_active", ("roles", admin.RelatedOnlyFieldListFilter)]
     search_fields = ["user__email", "user__full_name", "tenant__slug"]
     autocomplete_fields = ["user", "tenant"]
 
@@ -172,13 +174,16 @@ class MembershipAdmin(SharedModelAdmin):
     def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
         return self.autocomplete_fields if request.tenant is None else []  # type: ignore[attr-defined]
 
+    def has_delete_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
+        """Inside, members are deactivated by the form, which knows whom one may touch."""
+        return request.tenant is None and super().has_delete_permission(request, obj)  # type: ignore[attr-defined]
+
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         tenant = request.tenant  # type: ignore[attr-defined]
-        if change or tenant is None:
-            super().save_model(request, obj, form, change)
-            return
-        membership = invite_member(tenant=tenant, email=form.cleaned_data["email"])
-        obj.pk, obj.user, obj.tenant, obj._state.adding = membership.pk, membership.user, tenant, False  # noqa: SLF001  # as in TenantAdmin
+        if not change and tenant is not None:
+            membership = invite_member(tenant=tenant, email=form.cleaned_data["email"])
+            obj.pk, obj.user, obj.tenant, obj._state.adding = membership.pk, membership.user, tenant, False  # noqa: SLF001  # as in TenantAdmin
+        save_membership(membership=obj, roles=form.cleaned_data["roles"])
 
     @admin.display(description="Roles")
     def role_names(self, membership: Membership) -> str:
@@ -241,7 +246,7 @@ class ApiKeyAdmin(SharedModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            super().save_model(request, obj, form, change)
+            save_api_key(key=obj)
             return
         issued = issue_api_key(
             tenant=request.tenant,  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminE
 
 from tenants.models import ApiKey, Membership, Role, Tenant
 from tenants.permissions import EVERY_READ, EVERYTHING, PERMISSIONS, allows_all
+from tenants.services import has_other_admin
 
 _CHOICES = [(EVERYTHING, "everything"), (EVERY_READ, "read everything"), *((name, name) for name in PERMISSIONS)]
 
@@ -107,6 +108,16 @@ class MemberForm(MembershipForm):
         super().__init__(*args, **kwargs)
         if not self.instance._state.adding:  # noqa: SLF001  # see MembershipForm
             self.fields.pop("email", None)
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse to leave the tenant without anybody who may do everything."""
+        cleaned = super().clean() or {}
+        if self.instance._state.adding or "roles" not in cleaned:  # noqa: SLF001  # see MembershipForm
+            return cleaned
+        stays = cleaned.get("is_active") and any(EVERYTHING in role.permissions for role in cleaned["roles"])
+        if EVERYTHING in self.instance.permissions and not stays and not has_other_admin(membership=self.instance):
+            raise ValidationError("This is the last administrator; make somebody else one first.")
+        return cleaned
 
     def clean_email(self) -> str:
         """Refuse somebody who is a member already."""

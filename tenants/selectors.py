@@ -13,17 +13,14 @@ from tenants.models import SLUG_PATTERN, Domain, Membership, Tenant, User
 CACHE_SECONDS = 5
 PUBLIC_SCHEMA = "public"
 
-_tenants: TTLCache[Any, Tenant | None] = TTLCache(maxsize=4096, ttl=CACHE_SECONDS)
-_domains: TTLCache[Any, dict[str, str]] = TTLCache(maxsize=1, ttl=CACHE_SECONDS)
-
 
 def clear_tenant_cache() -> None:
     """Forget what this process remembers; other processes follow within `CACHE_SECONDS`."""
-    _tenants.clear()
-    _domains.clear()
+    get_tenant_by_slug.cache_clear()
+    _load_domains.cache_clear()
 
 
-@cached(_tenants, lock=Lock())
+@cached(TTLCache[Any, Tenant | None](maxsize=4096, ttl=CACHE_SECONDS), lock=Lock())
 def get_tenant_by_slug(slug: str) -> Tenant | None:
     """Return the tenant in whatever state, or None. At most `CACHE_SECONDS` old."""
     if not re.match(SLUG_PATTERN, slug):
@@ -38,7 +35,7 @@ def get_active_tenant(slug: str) -> Tenant | None:
     return tenant if tenant is not None and tenant.status == Tenant.Status.ACTIVE else None
 
 
-@cached(_domains, key=lambda: "all", lock=Lock())
+@cached(TTLCache[Any, dict[str, str]](maxsize=1, ttl=CACHE_SECONDS), lock=Lock())
 def _load_domains() -> dict[str, str]:
     return dict(Domain.objects.values_list("domain", "tenant__slug"))
 

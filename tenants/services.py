@@ -3,37 +3,47 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django_tenants.utils import schema_context
 
 from tenants.api_keys import format_token, hash_secret, new_secret
 from tenants.errors import SlugTakenError, UnknownNameError
 from tenants.models import ApiKey, Membership, Role, Tenant, User, validate_slug
-from tenants.permissions import is_permission
+from tenants.permissions import EVERYTHING, is_permission
 from tenants.provisioning import provision_tenant
-from tenants.selectors import clear_tenant_cache
+from tenants.selectors import PUBLIC_SCHEMA, clear_tenant_cache
 from tenants.tasks import provision_tenant_task
 from tenants.types import IssuedApiKey
 
 __all__ = [
     "create_tenant",
     "ensure_membership",
+    "has_other_admin",
     "invite_member",
     "issue_api_key",
     "provision_tenant",
+    "record_login",
     "retry_provisioning",
     "revoke_api_key",
+    "save_api_key",
+    "save_membership",
     "set_suspended",
 ]
 
 
 def _enqueue_provisioning(tenant: Tenant) -> None:
     # Robust: with the broker away the row stays in "creating" and the admin offers to try again.
-    transaction.on_commit(lambda: provision_tenant_task.delay(str(tenant.pk)), robust=True)
+    transaction.on_commit(lambda: _send_provisioning(tenant), robust=True)
 
 
-@transaction.atomic
+def _send_provisioning(tenant: Tenant) -> None:
+    with schema_context(PUBLIC_SCHEMA):  # the message carries the schema
+        provision_tenant_task.delay(str(tenant.pk))
+
+
 def create_tenant(*, slug: str, name: str) -> Tenant:
     """Register a tenant; a worker creates its schema after commit (`Tenant.progress` tells how far it is).
 
@@ -44,8 +54,12 @@ def create_tenant(*, slug: str, name: str) -> Tenant:
     if Tenant.objects.filter(Q(slug=slug) | Q(schema_name=schema)).exists():
         raise SlugTakenError(f"The slug {slug} is taken.")
     tenant = Tenant(slug=slug, name=name, schema_name=schema)
-    tenant.save()
-    _enqueue_provisioning(tenant)
+    try:
+        with schema_context(PUBLIC_SCHEMA), transaction.atomic():
+            tenant.save()
+            _enqueue_provisioning(tenant)
+    except (IntegrityError, ValidationError) as exc:  # somebody was faster; django-tenants looks at the schema's name itself
+        raise SlugTakenError(f"The slug {slug} is taken.") from exc
     clear_tenant_cache()
     return tenant
 
@@ -85,14 +99,38 @@ def invite_member(*, tenant: Tenant, email: str) -> Membership:
     return membership
 
 
+@transaction.atomic
+def save_membership(*, membership: Membership, roles: Iterable[Role]) -> None:
+    """Write a membership with exactly these roles."""
+    membership.save()
+    membership.roles.set(roles)
+
+
+def has_other_admin(*, membership: Membership) -> bool:
+    """Tell whether somebody else may do everything in the tenant. Until the transaction ends no other one can ask."""
+    Tenant.objects.select_for_update().get(pk=membership.tenant_id)
+    others = Membership.objects.filter(tenant_id=membership.tenant_id, is_active=True, user__is_active=True)
+    others = others.exclude(pk=membership.pk).prefetch_related("roles")
+    return any(EVERYTHING in other.permissions for other in others)
+
+
+def record_login(*, user: User, now: datetime) -> None:
+    """Remember when the person last logged in through the API; Django does so for the login page."""
+    User.objects.filter(pk=user.pk).update(last_login=now)
+
+
+def _check_permissions(names: Collection[str]) -> None:
+    unknown = [name for name in names if not is_permission(name)]
+    if unknown:
+        raise UnknownNameError(f"There is no permission {', '.join(unknown)}.")
+
+
 def issue_api_key(
     *, tenant: Tenant, name: str, permissions: Iterable[str], created_by: User | None, expires_at: datetime | None = None
 ) -> IssuedApiKey:
     """Make a key for a program. Its secret is in the answer and nowhere else. Raises UnknownNameError."""
     wanted = sorted(set(permissions))
-    unknown = [name for name in wanted if not is_permission(name)]
-    if unknown:
-        raise UnknownNameError(f"There is no permission {', '.join(unknown)}.")
+    _check_permissions(wanted)
     prefix, secret = new_secret()
     key = ApiKey.objects.create(
         tenant=tenant,
@@ -104,6 +142,12 @@ def issue_api_key(
         expires_at=expires_at,
     )
     return IssuedApiKey(key=key, secret=format_token(prefix, secret))
+
+
+def save_api_key(*, key: ApiKey) -> None:
+    """Write what may change of a key: name, permissions and expiry. Raises UnknownNameError."""
+    _check_permissions(key.permissions)
+    key.save(update_fields=["name", "permissions", "expires_at"])
 
 
 def revoke_api_key(*, key: ApiKey, now: datetime | None = None) -> None:

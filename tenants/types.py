@@ -1,5 +1,6 @@
 """What the app's services hand out."""
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ class IssuedTokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenHolder:
-    """Who an access token speaks for. `tenant` and `membership` are None for a token without tenant."""
+    """Who an access token speaks for, by which login. `tenant` and `membership` are None for a token without tenant."""
 
+    family_id: uuid.UUID
     user: User
     tenant: Tenant | None
     membership: Membership | None

@@ -68,6 +68,7 @@ ACCESS: dict[str, str] = {
     "GET /telemetry/rejected": "telemetry:read",
     "GET /telemetry/rejected/{}": "telemetry:read",
     "GET /protocols/listeners": "device:read",
+    "POST /protocols/decode": "telemetry:read",
     **_crud("/rules", "rule"),
     "POST /rules/{}/enable": "rule:write",
     "POST /rules/{}/disable": "rule:write",

@@ -26,7 +26,7 @@ class DeviceTypeSerializer(StrictModelSerializer):
 
     class Meta:
         model = DeviceType
-        fields = ["id", "name", "protocol", "unknown_metrics", "inactivity_timeout_seconds"]
+        fields = ["id", "name", "protocol", "codec", "line_precision", "unknown_metrics", "inactivity_timeout_seconds"]
 
 
 class MetricSerializer(StrictModelSerializer):

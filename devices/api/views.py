@@ -58,10 +58,13 @@ class PlantViewSet(ModelViewSet[Any]):
         self._save(serializer, serializer.instance)
 
     def _save(self, serializer: BaseSerializer[Any], instance: Any) -> None:
-        for name, value in serializer.validated_data.items():
-            setattr(instance, name, value)
         try:
             with transaction.atomic():
+                if instance.pk is not None and not instance._state.adding:  # noqa: SLF001 - Django's documented way to ask
+                    # As it is now, not as it was when the request began: what is not in the request stays untouched.
+                    instance = type(instance)._default_manager.select_for_update(no_key=True).get(pk=instance.pk)  # noqa: SLF001 - as above
+                for name, value in serializer.validated_data.items():
+                    setattr(instance, name, value)
                 self.save(instance)
         except DjangoValidationError as exc:
             raise ValidationError(_name_as_in_api(serializer, as_serializer_error(exc))) from exc
@@ -95,14 +98,16 @@ class SiteViewSet(PlantViewSet):
         services.delete_site(site=instance)
 
 
-@extend_schema_view(create=example("A device type", {"name": "Pump", "protocol": "mqtt", "inactivity_timeout_seconds": 300}))
+@extend_schema_view(
+    create=example("A device type", {"name": "Pump", "protocol": "mqtt", "codec": "auto", "inactivity_timeout_seconds": 300})
+)
 class DeviceTypeViewSet(PlantViewSet):
     """What devices of one kind have in common."""
 
     permission_resource = "device_type"
     queryset = DeviceType.objects.all()
     serializer_class = DeviceTypeSerializer
-    filterset_fields = ["protocol", "unknown_metrics"]
+    filterset_fields = ["protocol", "codec", "unknown_metrics"]
     search_fields = ["name"]
     ordering_fields = ["name"]
 

@@ -33,6 +33,31 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "codec",
+                    models.CharField(
+                        choices=[
+                            ("auto", "Detect from each message"),
+                            ("json", "JSON"),
+                            ("cbor", "CBOR"),
+                            ("senml", "SenML (JSON or CBOR)"),
+                            ("line", "InfluxDB line protocol"),
+                            ("plain", "One plain value"),
+                        ],
+                        default="auto",
+                        help_text="How its messages are written.",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "line_precision",
+                    models.CharField(
+                        choices=[("ns", "Nanoseconds"), ("us", "Microseconds"), ("ms", "Milliseconds"), ("s", "Seconds")],
+                        default="ns",
+                        help_text="Unit of the time stamps in line protocol.",
+                        max_length=2,
+                    ),
+                ),
+                (
                     "unknown_metrics",
                     models.CharField(
                         choices=[("register", "Accept and register"), ("reject", "Reject")], default="register", max_length=12

@@ -22,6 +22,7 @@ from devices.status import DEVICE_STATUSES, device_status
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
 from telemetry.selectors import list_latest
 from tenants.page_access import page
+from tenants.permissions import allows
 
 PAGE_SIZE = 50
 _OPEN = ~Q(incidents__state=Incident.State.RESOLVED) & Q(incidents__isnull=False)
@@ -37,7 +38,7 @@ ORDERS: dict[str, tuple[str | OrderBy, ...]] = {
 def show_devices(request: HttpRequest) -> HttpResponse:
     """List devices; an htmx request gets the list alone. The address carries every filter, so it can be shared."""
     now = timezone.now()
-    chosen = {name: request.GET.get(name, "").strip() for name in ("q", "site", "type", "status", "order")}
+    chosen = {name: request.GET.get(name, "").replace("\0", "").strip() for name in ("q", "site", "type", "status", "order")}
     devices = _filter(Device.objects.select_related("device_type", "site"), chosen, now).annotate(
         open_count=Count("incidents", filter=_OPEN)
     )
@@ -83,7 +84,8 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     """The device: what it says now, how that developed, what is wrong with it, how it sends."""
     now = timezone.now()
     device = get_object_or_404(Device.objects.select_related("device_type", "site", "gateway"), uuid=device_id)
-    latest = list_latest(device)
+    may_read_values = allows(request.membership.permissions, "telemetry:read")  # type: ignore[attr-defined]  # set by the middleware
+    latest = list_latest(device) if may_read_values else []
     numbers, booleans = _list_keys(device, Metric.DataType.NUMBER), _list_keys(device, Metric.DataType.BOOLEAN)
     reported = [value.metric for value in latest]
     context = {
@@ -112,7 +114,7 @@ def show_device_incidents(request: HttpRequest, device_id: uuid.UUID) -> HttpRes
 def show_device_chart(request: HttpRequest, device_id: uuid.UUID) -> JsonResponse:
     """What the chart draws of one metric (`metric`, `span`), in as many points as a screen has."""
     device = get_object_or_404(Device.objects.select_related("device_type"), uuid=device_id)
-    metric = get_object_or_404(device.device_type.metrics, key=request.GET.get("metric", ""))
+    metric = get_object_or_404(device.device_type.metrics, key=request.GET.get("metric", "").replace("\0", ""))
     span = SPANS.get(request.GET.get("span", ""), SPANS["1h"])
     return JsonResponse(load_chart(device=device, metric=metric, span=span, now=timezone.now()))
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from iiot_site.web import device_views, ingest_views, overview_views
+from iiot_site.web import codec_views, device_views, ingest_views, overview_views
 
 urlpatterns = [
     path("", overview_views.show_overview, name="home"),
@@ -16,4 +16,5 @@ urlpatterns = [
     path("devices/<uuid:device_id>", device_views.show_device, name="device"),
     path("devices/<uuid:device_id>/incidents", device_views.show_device_incidents, name="device-incidents"),
     path("devices/<uuid:device_id>/chart", device_views.show_device_chart, name="device-chart"),
+    path("codec-bench", codec_views.show_codec_bench, name="codec-bench"),
 ]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocols.errors import InvalidShapeError
+from protocols.errors import InvalidShapeError, TooManyValuesError
 
+MAX_MESSAGES = 1_000
 _EXAMPLE = '{"device": "pump-7", "temperature": 21.5}'
 
 
@@ -23,11 +24,14 @@ def read_envelopes(document: object, *, own_key: str | None) -> Sequence[Envelop
 
     Raises:
         InvalidShapeError: the request is neither a message nor a list of messages.
+        TooManyValuesError: more messages than one request may bring.
     """
     if isinstance(document, dict):
         return [_read_envelope(0, document, own_key)]
     if not isinstance(document, list) or not document:
         raise InvalidShapeError(f"Send a message, such as {_EXAMPLE}, or a list of messages.")
+    if len(document) > MAX_MESSAGES:
+        raise TooManyValuesError(f"The request holds {len(document)} messages; send at most {MAX_MESSAGES}, in several requests.")
     return [_read_envelope(index, message, own_key) for index, message in enumerate(document)]
 
 

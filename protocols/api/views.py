@@ -1,6 +1,6 @@
 """`POST /telemetry`, which shares its path with the history of readings, and the listeners."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.generics import ListAPIView
 from rest_framework.parsers import BaseParser
@@ -19,7 +19,9 @@ from rest_framework.response import Response
 from devices.api.authentication import DeviceTokenAuthentication
 from protocols.api.envelopes import Envelope, read_envelopes
 from protocols.api.serializers import ListenerSerializer, StoredSerializer
+from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import parse_json
+from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
 from protocols.errors import MessageError, MessageRefusedError
 from protocols.models import ListenerState
 from protocols.pipeline import process_messages
@@ -29,6 +31,8 @@ from telemetry.api.views import HistoryView
 from telemetry.types import NewRejection
 
 SOURCE = "POST /api/v1/telemetry"
+# Formats that may carry messages of several devices, each naming its own.
+ENVELOPE_PARSERS: dict[str, Callable[..., object]] = {"json": parse_json, "cbor": parse_cbor}
 ALIVE_WITHIN = timedelta(seconds=15)
 
 FLAT_EXAMPLE = OpenApiExample("By a device, with its token", {"temperature": 21.5, "running": True}, request_only=True)
@@ -64,10 +68,34 @@ class RawJsonParser(BaseParser):
         return stream.read(settings.IIOT_MAX_MESSAGE_BYTES + 1)
 
 
+class RawCborParser(RawJsonParser):
+    """As above."""
+
+    media_type = "application/cbor"
+
+
+class RawSenmlJsonParser(RawJsonParser):
+    """As above."""
+
+    media_type = "application/senml+json"
+
+
+class RawSenmlCborParser(RawJsonParser):
+    """As above."""
+
+    media_type = "application/senml+cbor"
+
+
+class RawTextParser(RawJsonParser):
+    """As above."""
+
+    media_type = "text/plain"
+
+
 class TelemetryView(HistoryView):
     """History by GET; new readings by POST, from devices, programs and people."""
 
-    parser_classes = (RawJsonParser,)
+    parser_classes = (RawJsonParser, RawCborParser, RawSenmlJsonParser, RawSenmlCborParser, RawTextParser)
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """Let devices in for POST only."""
@@ -75,7 +103,14 @@ class TelemetryView(HistoryView):
         return [DeviceTokenAuthentication(), *others] if self.request is None or self.request.method == "POST" else others
 
     @extend_schema(
-        request={"application/json": OpenApiTypes.OBJECT},
+        parameters=[OpenApiParameter("device", str, description="The device's key, for SenML and text from programs and people.")],
+        request={
+            "application/json": OpenApiTypes.OBJECT,
+            "application/cbor": OpenApiTypes.BINARY,
+            "application/senml+json": OpenApiTypes.OBJECT,
+            "application/senml+cbor": OpenApiTypes.BINARY,
+            "text/plain": OpenApiTypes.STR,
+        },
         responses=StoredSerializer,
         examples=[FLAT_EXAMPLE, BATCH_EXAMPLE, STORED_EXAMPLE],
     )
@@ -83,26 +118,46 @@ class TelemetryView(HistoryView):
         """Store a message or a list of messages; the answer comes after they are committed.
 
         A message that is refused within a list does not stop the others; one that comes alone answers with its error.
+        The content type names the format; `text/plain` is what the device's type says, or found out.
         """
         device = request.principal.device  # type: ignore[attr-defined]  # set by authentication
         body: Any = request.data or b""  # without a body DRF gives an empty dict
-        try:
-            document = parse_json(body, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
-            envelopes = read_envelopes(document, own_key=device.key if device else None)
-        except MessageError as error:
-            now = timezone.now()
-            refused = reject_body(body, Refusal(0, error.code, error.detail), now=now, device_id=device.id if device else None)
-            record_refused_messages(rejections=[refused], now=now)
-            raise
-        outcome = store_envelopes(envelopes, tenant=request.tenant.slug, only=device.key if device else None)  # type: ignore[attr-defined]
-        if isinstance(document, dict):
-            raise_if_refused(outcome)
+        slug, own_key = request.tenant.slug, device.key if device else None  # type: ignore[attr-defined]  # set by TenantMiddleware
+        codec = CODEC_BY_CONTENT_TYPE.get(request.content_type.partition(";")[0].strip().lower(), "json")
+        if codec not in ENVELOPE_PARSERS:
+            key = request.query_params.get("device", own_key or "")
+            outcome = store_frame(body, codec=codec, key=key, tenant=slug, only=own_key)
+        else:
+            try:
+                document = ENVELOPE_PARSERS[codec](body, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+                envelopes = read_envelopes(document, own_key=own_key)
+            except MessageError as error:
+                now = timezone.now()
+                refused = reject_body(body, Refusal(0, error.code, error.detail), now=now, device_id=device.id if device else None)
+                record_refused_messages(rejections=[refused], now=now)
+                raise
+            outcome = store_envelopes(envelopes, tenant=slug, only=own_key)
+            if isinstance(document, dict):
+                raise_if_refused(outcome)
         answer = {
             "stored": outcome.stored,
             "duplicates": outcome.duplicates,
             "rejected": [{"index": r.index, "reason": r.reason, "detail": r.detail, "metric": r.metric} for r in outcome.refusals],
         }
         return Response(StoredSerializer(answer).data)
+
+
+def store_frame(body: bytes, *, codec: str, key: str, tenant: str, only: str | None) -> BatchOutcome:
+    """Send a frame that is one device's message through the pipeline; raises where it is refused as a whole."""
+    now = timezone.now()
+    envelope = Envelope(0, key, {}, "" if key else "Name the device by its key in the address: ?device=pump-7.")
+    refusal = refuse_envelope(envelope, only=only)
+    if refusal is not None:
+        record_refused_messages(rejections=[reject_body(body, refusal, now=now)], now=now)
+        raise MessageRefusedError(refusal.reason, refusal.detail)
+    outcome = process_messages(messages=[RawMessage(tenant, key, body, now, "http", SOURCE, codec=codec)], now=now)
+    raise_if_refused(outcome)
+    return outcome
 
 
 def store_envelopes(envelopes: Sequence[Envelope], *, tenant: str, only: str | None) -> BatchOutcome:
@@ -118,7 +173,7 @@ def store_envelopes(envelopes: Sequence[Envelope], *, tenant: str, only: str | N
         else:
             refusals.append(refusal)
             rejections.append(reject_body(msgspec.json.encode(envelope.content), refusal, now=now))
-    messages = [RawMessage(tenant, e.device, msgspec.json.encode(e.content), now, "http", SOURCE) for e in accepted]
+    messages = [RawMessage(tenant, e.device, msgspec.json.encode(e.content), now, "http", SOURCE, codec="json") for e in accepted]
     outcome = process_messages(messages=messages, now=now)
     record_refused_messages(rejections=rejections, now=now)
     refusals += [Refusal(accepted[r.index].index, r.reason, r.detail, r.metric) for r in outcome.refusals]
@@ -135,10 +190,10 @@ def refuse_envelope(envelope: Envelope, *, only: str | None) -> Refusal | None:
 
 
 def raise_if_refused(outcome: BatchOutcome) -> None:
-    """Answer a message that came alone and was refused as a whole with its error."""
-    for refusal in outcome.refusals:
-        if refusal.metric is None:
-            raise MessageRefusedError(refusal.reason, refusal.detail)
+    """Answer a message that came alone and of which nothing was stored with its error."""
+    if outcome.refusals and not outcome.stored and not outcome.duplicates:
+        errors = {refusal.metric: [refusal.detail] for refusal in outcome.refusals if refusal.metric is not None}
+        raise MessageRefusedError(outcome.refusals[0].reason, outcome.refusals[0].detail, errors=errors)
 
 
 def reject_body(body: bytes, refusal: Refusal, *, now: datetime, device_id: int | None = None) -> NewRejection:

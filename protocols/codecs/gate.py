@@ -1,6 +1,6 @@
-"""The strict gate every frame passes: size, UTF-8, depth, finite numbers, no NUL, no duplicate keys.
+"""The strict gate every frame passes, whatever its format: size, UTF-8, depth, finite numbers, no NUL, no duplicate keys.
 
-Source: RFC 8259 §4 and §8.1, RFC 7493 (I-JSON) §2.1 to §2.3.
+Source: RFC 8259 §4 and §8.1, RFC 7493 (I-JSON) §2.1 to §2.3. CBOR comes in through `cbor.parse_cbor`, which ends here.
 """
 
 import json as stdlib_json
@@ -29,12 +29,11 @@ def parse_json(payload: bytes, *, max_bytes: int) -> object:
     Raises:
         MessageError: a subclass that names what is wrong.
     """
-    if len(payload) > max_bytes:
-        raise MessageTooLargeError(f"The message has {len(payload)} bytes; send at most {max_bytes}, in several messages.")
+    check_size(payload, max_bytes=max_bytes)
     try:
         document = _decoder.decode(payload)
     except RecursionError as exc:
-        raise _too_deep() from exc
+        raise too_deep() from exc
     except UnicodeDecodeError as exc:
         raise NotUtf8Error("The text is not UTF-8; encode it as UTF-8 without a byte order mark.") from exc
     except msgspec.DecodeError as exc:
@@ -43,6 +42,29 @@ def parse_json(payload: bytes, *, max_bytes: int) -> object:
     if payload.count(b":") != keys:
         _check_duplicate_keys(payload)
     return document
+
+
+def parse_text(payload: bytes, *, max_bytes: int) -> str:
+    """Return the text in `payload`, for formats that are lines of text.
+
+    Raises:
+        MessageError: a subclass that names what is wrong.
+    """
+    check_size(payload, max_bytes=max_bytes)
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as exc:
+        raise NotUtf8Error("The text is not UTF-8; encode it as UTF-8 without a byte order mark.") from exc
+    if text.startswith("\ufeff"):
+        raise NotUtf8Error("The text begins with a byte order mark; leave it out.")
+    check_values(text)
+    return text
+
+
+def check_size(payload: bytes, *, max_bytes: int) -> None:
+    """Refuse more bytes than a message may have."""
+    if len(payload) > max_bytes:
+        raise MessageTooLargeError(f"The message has {len(payload)} bytes; send at most {max_bytes}, in several messages.")
 
 
 def check_values(document: object) -> int:
@@ -67,7 +89,7 @@ def check_values(document: object) -> int:
         if not below:
             return keys
         level = below
-    raise _too_deep()
+    raise too_deep()
 
 
 def _check_text(text: str) -> None:
@@ -110,5 +132,5 @@ def _explain(payload: bytes, problem: str) -> MessageError:
     return NotUtf8Error("A text contains half of a surrogate pair; encode the whole character.")
 
 
-def _too_deep() -> TooDeepError:
+def too_deep() -> TooDeepError:
     return TooDeepError(f"Lists and objects are nested deeper than {MAX_DEPTH} levels; send them flat.")

@@ -8,11 +8,12 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from protocols.codecs.gate import parse_json
-from protocols.errors import InvalidShapeError, InvalidTimestampError
+from protocols.errors import InvalidShapeError, InvalidTimestampError, TooManyValuesError
 from protocols.types import Sample
 
 QUALITIES = {"good": 0, "uncertain": 1, "bad": 2}
 MAX_UNIT_LENGTH = 24
+MAX_VALUES = 10_000
 _SCALARS = frozenset({bool, float, str, type(None)})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
@@ -30,13 +31,19 @@ def decode_telemetry(payload: bytes, *, max_bytes: int) -> list[Sample]:
 
 def read_telemetry(document: object) -> list[Sample]:
     """Read a document that has passed the gate: one message or a list of messages."""
-    if isinstance(document, list):
-        samples = [sample for message in document for sample in _read_message(message)]
-    else:
-        samples = _read_message(document)
+    samples: list[Sample] = []
+    for message in document if isinstance(document, list) else [document]:
+        samples += _read_message(message)
+        check_count(samples)
     if not samples:
         raise InvalidShapeError('The message holds no value; send at least one, such as {"temperature": 21.5}.')
     return samples
+
+
+def check_count(samples: list[Sample]) -> None:
+    """Refuse more values than one message may hold, in whatever format."""
+    if len(samples) > MAX_VALUES:
+        raise TooManyValuesError(f"The message holds more than {MAX_VALUES} values; send them in several messages.")
 
 
 def read_timestamp(raw: object) -> datetime:

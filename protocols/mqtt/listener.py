@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from protocols.buffer import BatchBuffer
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.handoff import HandOffThread
 from protocols.mqtt.address import BrokerAddress
+from protocols.mqtt.logins import LoginSync
 from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
 from protocols.services import Heartbeat, record_heartbeat
 from protocols.types import Delivery, RawMessage
@@ -41,12 +42,12 @@ class MqttListener:
     """One listener process: `run` returns after `request_stop`, with everything taken in stored and acknowledged."""
 
     def __init__(
-        self, address: BrokerAddress, *, client_id: str, ready_file: Path | None = None, on_start: Callable[[], None] | None = None
+        self, address: BrokerAddress, *, client_id: str, ready_file: Path | None = None, login_sync: LoginSync | None = None
     ) -> None:
         self._address = address
         self._client_id = client_id
         self._ready_file = ready_file
-        self._on_start = on_start
+        self._login_sync = login_sync
         # Half of what the broker sends without acknowledgement: one half is stored while the other arrives.
         self._buffer = BatchBuffer(batch_size=MAX_INFLIGHT // 2)
         self._hand_off = HandOffThread()
@@ -71,8 +72,8 @@ class MqttListener:
         self._wait_for_database()
         if self._is_stopping:
             return
-        if self._on_start is not None:
-            self._on_start()
+        if self._login_sync is not None:
+            self._login_sync.start()
         self._hand_off.start()
         self._client.connect_async(self._address.host, self._address.port, KEEPALIVE_SECONDS)
         self._client.loop_start()
@@ -121,7 +122,7 @@ class MqttListener:
             started_at=self._started_at,
             messages=self._writer.message_count,
             rejected=self._writer.rejected_count,
-            last_error=self._writer.last_error,
+            last_error=(self._login_sync.last_error if self._login_sync else "") or self._writer.last_error,
         )
         try:
             record_heartbeat(heartbeat=heartbeat, now=timezone.now())

@@ -85,11 +85,6 @@ class PasswordFile:
             os.close(folder)
 
 
-def load_all_logins() -> dict[str, dict[str, str]]:
-    """Return the valid logins of every active tenant, by schema."""
-    return {tenant.schema_name: load_tenant_logins(tenant.schema_name) for tenant in list_active_tenants()}
-
-
 def load_tenant_logins(schema: str) -> dict[str, str]:
     """Return the valid logins of one tenant."""
     with schema_context(schema):
@@ -102,15 +97,23 @@ class LoginSync:
     def __init__(self, password_file: PasswordFile) -> None:
         self._password_file = password_file
         self._logins: dict[str, dict[str, str]] = {}
+        self._failed: dict[str, str] = {}  # by schema
+        self._stopped_by = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-logins", daemon=True)
+
+    @property
+    def last_error(self) -> str:
+        """Say what keeps credentials from being followed, "" while all is well."""
+        return self._stopped_by or next(iter(self._failed.values()), "")
 
     def start(self) -> None:
         """Bring the file up to date, so that devices may connect, then follow changes in the background."""
         try:
             self.sync_all()
         except (DatabaseError, InterfaceError, OSError) as exc:
-            logger.warning("broker logins could not be read: %s", exc)
+            self._stopped_by = f"broker logins could not be read: {exc}"
+            logger.warning("%s", self._stopped_by)
         self._thread.start()
 
     def stop(self) -> None:
@@ -120,15 +123,28 @@ class LoginSync:
 
     def sync_all(self) -> None:
         """Read every tenant's credentials."""
-        self._logins = load_all_logins()
+        active = [tenant.schema_name for tenant in list_active_tenants()]
+        self._logins = {schema: self._load(schema) for schema in active}
         self._publish()
 
     def sync_tenants(self, schemas: set[str]) -> None:
         """Read the credentials of these tenants, as far as they are active."""
         active = {tenant.schema_name for tenant in list_active_tenants()}
         for schema in schemas:
-            self._logins[schema] = load_tenant_logins(schema) if schema in active else {}
+            self._logins[schema] = self._load(schema) if schema in active else {}
         self._publish()
+
+    def _load(self, schema: str) -> dict[str, str]:
+        """Return a tenant's logins; where they cannot be read its former ones, so that it does not hold up the others."""
+        try:
+            logins = load_tenant_logins(schema)
+        except (DatabaseError, ValueError) as exc:
+            self._failed[schema] = f"broker logins of {schema} could not be read: {exc}"
+            logger.exception("broker logins of %s could not be read", schema)
+            connection.close()
+            return self._logins.get(schema, {})
+        self._failed.pop(schema, None)
+        return logins
 
     def _publish(self) -> None:
         merged = {user: hashed for logins in self._logins.values() for user, hashed in logins.items()}
@@ -139,8 +155,9 @@ class LoginSync:
         while not self._stopping.is_set():
             try:
                 self._follow()
-            except (DatabaseError, InterfaceError, psycopg.Error, OSError) as exc:
-                logger.warning("broker logins are not followed for the moment: %s", exc)
+            except Exception as exc:  # the listener's loop: whatever it was, revocations must go on
+                self._stopped_by = f"broker logins are not followed: {type(exc).__name__}: {exc}"
+                logger.exception("broker logins are not followed for the moment")
                 self._stopping.wait(RETRY_SECONDS)
             finally:
                 connection.close()
@@ -150,6 +167,7 @@ class LoginSync:
             notices.execute(f"LISTEN {CREDENTIALS_CHANNEL}")
             while not self._stopping.is_set():
                 self.sync_all()
+                self._stopped_by = ""
                 resync_at = time.monotonic() + RESYNC_SECONDS
                 while time.monotonic() < resync_at and not self._stopping.is_set():
                     if changed := _changed_schemas(notices):

@@ -12,26 +12,38 @@ from telemetry.selectors import MAX_LIMIT
 
 AGGREGATES = ("avg", "min", "max", "count")
 MAX_BUCKETS = 50_000
+# Far beyond any reading, and near enough that adding a page of the widest buckets stays in the calendar.
+FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime(3000, 1, 1, tzinfo=UTC)
 
 
 @extend_schema_field(OpenApiTypes.STR)
 class MomentField(serializers.Field[datetime, str, str, Any]):
     """A time as ISO 8601 (UTC where it names no zone) or as milliseconds since 1970."""
 
-    default_error_messages = {"invalid": "Use ISO 8601 or milliseconds since 1970."}
+    default_error_messages = {
+        "invalid": "Use ISO 8601 or milliseconds since 1970.",
+        "out_of_range": "Use a time from 1970 to 2999.",
+    }
 
     def to_internal_value(self, data: Any) -> datetime:
-        text = str(data)
         try:
-            if text.lstrip("-").isdecimal():
-                return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(text))
-            moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that nobody escaped arrives as a blank
-            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+            moment = _read_moment(str(data))
         except (ValueError, OverflowError):
             self.fail("invalid")
+        if not FIRST_MOMENT <= moment < LAST_MOMENT:
+            self.fail("out_of_range")
+        return moment
 
     def to_representation(self, value: datetime) -> str:
         return value.isoformat()
+
+
+def _read_moment(text: str) -> datetime:
+    if text.lstrip("-").isdecimal():
+        return FIRST_MOMENT + timedelta(milliseconds=int(text))
+    moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that nobody escaped arrives as a blank
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 class HistoryParameters(serializers.Serializer[Any]):

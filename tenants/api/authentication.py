@@ -74,11 +74,11 @@ class BearerAuthentication(BaseAuthentication):
         return AnonymousUser(), key
 
     def _by_jwt(self, request: Request, token: str) -> tuple[Any, Any]:
-        holder = read_access_token(token)
+        holder = read_access_token(token, now=timezone.now())
         bind_tenant(request, holder.tenant)
         permissions = holder.membership.permissions if holder.membership else frozenset[str]()
         set_principal(request, Principal(kind="user", permissions=permissions, user=holder.user), holder.membership)
-        return holder.user, token
+        return holder.user, holder
 
 
 class TenantSessionAuthentication(SessionAuthentication):

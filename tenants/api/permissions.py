@@ -49,7 +49,7 @@ class IsPerson(BasePermission):
 
 
 class IsPlatformAdmin(BasePermission):
-    """A person who runs the platform, outside of every tenant."""
+    """A person who runs the platform, whichever tenant the request names."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         principal = _principal(request)

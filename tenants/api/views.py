@@ -28,8 +28,9 @@ from tenants.errors import LoginFailedError, TenantNotFoundError, TooManyAttempt
 from tenants.login import check_login, count_failed_login
 from tenants.models import Tenant, User
 from tenants.selectors import list_memberships
-from tenants.services import create_tenant
-from tenants.tokens import end_login, issue_tokens, rotate_tokens
+from tenants.services import create_tenant, record_login
+from tenants.tokens import end_login, issue_tokens, rotate_tokens, switch_tokens
+from tenants.types import IssuedTokens, TokenHolder
 
 _USER = {
     "id": "0b6cf3a4-0c5e-4b25-9a4e-1f2b0f6c1d11",
@@ -42,8 +43,7 @@ _TOKENS = {"access": "eyJhbGciOiJIUzI1NiIs…", "refresh": "eyJhbGciOiJIUzI1NiIs
 _LOGGED_IN = OpenApiExample("Logged in", {**_TOKENS, "user": _USER, "tenant": _TENANT, "tenants": [_TENANT]}, response_only=True)
 
 
-def _logged_in(user: User, tenant: Tenant | None, tenants: list[Tenant]) -> Response:
-    tokens = issue_tokens(user=user, tenant=tenant, now=timezone.now())
+def _logged_in(tokens: IssuedTokens, user: User, tenant: Tenant | None, tenants: list[Tenant]) -> Response:
     answer = {"access": tokens.access, "refresh": tokens.refresh, "user": user, "tenant": tenant, "tenants": tenants}
     return Response(LoggedInSerializer(answer).data)
 
@@ -73,15 +73,15 @@ class LoginView(APIView):
             user = check_login(request=http_request, email=wanted["email"], password=wanted["password"])
         except TooManyAttemptsError as exc:
             raise Throttled(wait=exc.retry_after_seconds) from exc
-        user.last_login = timezone.now()
-        user.save(update_fields=["last_login"])
         tenants = [membership.tenant for membership in list_memberships(user)]
         slug = wanted.get("tenant")
         tenant = next((tenant for tenant in tenants if slug in {None, tenant.slug}), None)
         if slug is not None and tenant is None:
             count_failed_login(request=http_request, email=wanted["email"])
             raise LoginFailedError("You are no member of this tenant, or there is none of that name.")
-        return _logged_in(user, tenant, tenants)
+        now = timezone.now()
+        record_login(user=user, now=now)
+        return _logged_in(issue_tokens(user=user, tenant=tenant, now=now), user, tenant, tenants)
 
 
 class RefreshView(APIView):
@@ -156,7 +156,7 @@ class MeView(APIView):
 
 
 class SwitchView(APIView):
-    """Get tokens for another of the caller's tenants."""
+    """Get tokens for another of the caller's tenants. They take the place of the login's former refresh token."""
 
     permission_classes = (IsPerson,)
 
@@ -167,7 +167,12 @@ class SwitchView(APIView):
         tenant = next((tenant for tenant in tenants if tenant.pk == uuid.UUID(tenant_id)), None)
         if tenant is None:
             raise TenantNotFoundError("Not found.")
-        return _logged_in(user, tenant, tenants)
+        now = timezone.now()
+        if isinstance(request.auth, TokenHolder):
+            tokens = switch_tokens(family_id=request.auth.family_id, tenant=tenant, now=now)
+        else:  # the browser's session
+            tokens = issue_tokens(user=user, tenant=tenant, now=now)
+        return _logged_in(tokens, user, tenant, tenants)
 
 
 _NEW_TENANT = OpenApiExample("A new tenant", {"slug": "acme", "name": "Acme Pumps"}, request_only=True)

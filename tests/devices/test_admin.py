@@ -143,3 +143,36 @@ def test_a_rejected_message_shows_its_payload_inert(developer: Client, acme: Ten
     assert "&lt;script&gt;" in page.content.decode()
     assert developer.get("/t/acme/admin/telemetry/rejectedmessage/").status_code == 200
     assert developer.get("/t/acme/admin/telemetry/rejectedmessage/add/").status_code == 403
+
+
+def test_what_readings_hang_on_cannot_be_changed_with_the_type(developer: Client, device: Device, acme: Tenant) -> None:
+    with tenant_context(acme):
+        metric = device.device_type.metrics.get()
+    url = f"{ADMIN}/devicetype/{device.device_type_id}/change/"
+    form = {
+        "name": "Pump",
+        "protocol": "mqtt",
+        "codec": "auto",
+        "line_precision": "ns",
+        "unknown_metrics": device.device_type.unknown_metrics,
+        "inactivity_timeout": "00:05:00",
+        "metrics-TOTAL_FORMS": 2,
+        "metrics-INITIAL_FORMS": 1,
+        "metrics-MIN_NUM_FORMS": 0,
+        "metrics-MAX_NUM_FORMS": 1000,
+        "metrics-0-id": metric.pk,
+        "metrics-0-device_type": device.device_type_id,
+        "metrics-0-key": "other",
+        "metrics-0-data_type": "boolean",
+        "metrics-0-unit": "K",
+        "metrics-0-DELETE": "on",
+        "metrics-1-device_type": device.device_type_id,
+        "metrics-1-key": "pressure",
+        "metrics-1-data_type": metric.data_type,
+    }
+    response = developer.post(url, form)
+    assert response.status_code == 302, response.content
+    with tenant_context(acme):
+        kept = device.device_type.metrics.get(pk=metric.pk)
+        assert device.device_type.metrics.filter(key="pressure").exists()
+    assert (kept.key, kept.data_type, kept.unit) == (metric.key, metric.data_type, "K")

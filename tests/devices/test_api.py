@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 from rest_framework.test import APIClient
 
+from devices.api.serializers import DeviceSerializer
 from devices.models import Device, DeviceType, Metric, Site
 from devices.services import authenticate_device_token
 from tenants.models import Tenant, User
@@ -243,3 +244,21 @@ def test_a_credential_is_addressed_through_its_own_device_only(developer: APICli
     assert developer.get(f"{API}/devices/{uuid.uuid4()}/credentials").status_code == 404
     assert developer.post(f"{API}/devices/{uuid.uuid4()}/credentials", {"kind": "token"}).status_code == 404
     assert post(developer, f"/devices/{first.uuid}/credentials", {"kind": "spell"}, status=400)["code"] == "invalid"
+
+
+def test_a_change_leaves_alone_what_somebody_else_changed_meanwhile(
+    developer: APIClient, acme: Tenant, make_device: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tenant_context(acme):
+        pump = make_device("pump-7")
+    check = DeviceSerializer.is_valid
+
+    def check_while_somebody_disables_it(serializer: DeviceSerializer, **options: Any) -> bool:
+        Device.objects.filter(pk=pump.pk).update(is_enabled=False)
+        return bool(check(serializer, **options))
+
+    monkeypatch.setattr(DeviceSerializer, "is_valid", check_while_somebody_disables_it)
+    assert developer.patch(f"{API}/devices/{pump.uuid}", {"name": "Feed pump"}).status_code == 200
+    with tenant_context(acme):
+        pump.refresh_from_db()
+    assert (pump.name, pump.is_enabled) == ("Feed pump", False)

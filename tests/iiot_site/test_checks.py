@@ -34,3 +34,20 @@ def test_a_command_that_serves_does_not_start_without_a_key(tmp_path: Path) -> N
     assert ended.returncode != 0
     assert "iiot_site.E001" in ended.stderr
     assert "IIOT_SECRET_KEY" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-c", "import iiot_site.asgi"],
+        ["-m", "celery", "-A", "iiot_site", "worker", "--pool", "solo"],
+        ["-m", "celery", "-A", "iiot_site", "beat", "--schedule", "{folder}/schedule"],
+        ["manage.py", "listen", "mqtt"],
+    ],
+)
+def test_no_process_starts_without_a_key(tmp_path: Path, command: list[str]) -> None:
+    env = {"PATH": "/usr/bin:/bin", "IIOT_DATA_DIR": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1", "MQTT_URL": "mqtt://127.0.0.1:1"}
+    arguments = [argument.format(folder=tmp_path) for argument in command]
+    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode != 0
+    assert "There is no secret key" in ended.stderr

@@ -63,6 +63,20 @@ def test_large_messages_fill_it_by_their_bytes() -> None:
     assert buffer.put(message(1))
 
 
+def test_a_batch_of_large_messages_ends_by_their_bytes() -> None:
+    buffer = BatchBuffer(batch_size=100, batch_seconds=60, batch_bytes=1_000)
+    for n in range(5):
+        buffer.put(message(n, size=400))
+    buffer.put(message(5, size=1_500))
+    started = time.monotonic()
+    assert numbers(buffer.take(timeout_seconds=5)) == [0, 1]
+    assert numbers(buffer.take(timeout_seconds=5)) == [2, 3]
+    assert numbers(buffer.take(timeout_seconds=5)) == [4]
+    assert numbers(buffer.take(timeout_seconds=5)) == [5]
+    assert time.monotonic() - started < 30
+    assert len(buffer) == 0
+
+
 def test_closing_lets_go_of_the_reader_and_of_what_is_inside() -> None:
     buffer = BatchBuffer(batch_size=100, batch_seconds=60)
     buffer.put(message(0))

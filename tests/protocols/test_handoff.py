@@ -1,24 +1,29 @@
 """What follows a commit: only watched numbers reach the rules, and nothing here fails what is stored."""
 
+import json
 import threading
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
-from django_tenants.utils import tenant_context
+from django.utils import timezone
+from django_tenants.utils import schema_context, tenant_context
 from kombu.exceptions import OperationalError as BrokerError
 
 from devices.models import Device
+from devices.types import DeviceRef, MetricRef
 from protocols import handoff
-from protocols.handoff import Committed, HandOffThread, hand_on_now
+from protocols.handoff import Committed, HandOffThread, StoredValue, hand_on_now
 from protocols.pipeline import process_messages
 from protocols.resolution import clear_caches
 from rules.models import Rule
 from rules.services import save_rule
-from rules.tasks import evaluate_readings_task
+from rules.tasks import evaluate_series_task
 from telemetry.models import Reading
+from telemetry.types import NewReading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.conftest import MakeMessage
@@ -37,22 +42,35 @@ def pump(acme: Tenant, make_device: MakeDevice, now: datetime) -> Device:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[list[Any]]:
-    """The rows that went to the rules, a list for each task."""
+    """The series that went to the rules, a list for each task."""
     tasks: list[list[Any]] = []
-    monkeypatch.setattr(evaluate_readings_task, "apply_async", lambda args, **_: tasks.append(args[0]))
+    monkeypatch.setattr(evaluate_series_task, "apply_async", lambda args, **_: tasks.append(args[0]))
     return tasks
 
 
-def test_only_watched_numbers_go_to_the_rules(pump: Device, sent: list[list[Any]], make_message: MakeMessage, now: datetime) -> None:
-    process_messages(messages=[make_message('{"temperature": 99, "pressure": 3, "state": "idle"}')], now=now)
-    ((device_id, _, ts, value, quality),) = sent[0]
-    assert (device_id, ts, value, quality) == (pump.pk, now.isoformat(), 99.0, 0)
+def test_the_rules_are_told_of_watched_numbers_and_where_they_begin(
+    pump: Device, sent: list[list[Any]], make_message: MakeMessage, now: datetime
+) -> None:
+    late = make_message(json.dumps({"ts": (now - timedelta(seconds=5)).isoformat(), "values": {"temperature": 98}}))
+    process_messages(messages=[make_message('{"temperature": 99, "pressure": 3, "state": "idle"}'), late], now=now)
+    [[(device_id, _, oldest)]] = sent
+    assert (device_id, oldest) == (pump.pk, (now - timedelta(seconds=5)).isoformat())
 
 
 @pytest.mark.usefixtures("pump")
-def test_large_batches_are_split_into_tasks(sent: list[list[Any]], make_message: MakeMessage, now: datetime) -> None:
-    process_messages(messages=[make_message('{"temperature": 1}') for _ in range(handoff.RULES_CHUNK_SIZE + 1)], now=now)
-    assert [len(rows) for rows in sent] == [handoff.RULES_CHUNK_SIZE, 1]
+def test_values_of_bad_quality_are_nothing_to_the_rules(sent: list[list[Any]], make_message: MakeMessage, now: datetime) -> None:
+    process_messages(messages=[make_message('{"temperature": {"value": 99, "quality": "bad"}}')], now=now)
+    assert sent == []
+
+
+def test_large_batches_are_split_into_tasks(
+    pump: Device, sent: list[list[Any]], make_device: MakeDevice, make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handoff, "RULES_CHUNK_SIZE", 2)
+    with schema_context("t_acme"):
+        keys = [make_device(f"pump-{number}", name=f"Pump {number}").key for number in (1, 2)]
+    process_messages(messages=[make_message('{"temperature": 1}', device=key) for key in (*keys, pump.key, pump.key)], now=timezone.now())
+    assert [len(series) for series in sent] == [2, 1]
 
 
 @pytest.mark.usefixtures("pump")
@@ -62,7 +80,7 @@ def test_storing_goes_on_without_the_task_queue(
     def refuse(*_: Any, **__: Any) -> None:
         raise BrokerError("connection refused")
 
-    monkeypatch.setattr(evaluate_readings_task, "apply_async", refuse)
+    monkeypatch.setattr(evaluate_series_task, "apply_async", refuse)
     assert process_messages(messages=[make_message('{"temperature": 99}')], now=now).stored == 1
     with tenant_context(acme):
         assert Reading.objects.count() == 1
@@ -98,6 +116,22 @@ def test_the_thread_keeps_the_order_survives_a_bad_batch_and_never_blocks(
     order = [batch.message_count for batch in handed]
     assert order == sorted(order)
     assert 3 <= len(order) <= 5
+
+
+def test_what_waits_is_bounded_by_its_values(
+    gate: tuple[threading.Event, list[Committed]], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, handed = gate
+    monkeypatch.setattr(handoff, "MAX_QUEUED_VALUES", 10)
+    device = DeviceRef(1, uuid4(), "pump-7", "Pump 7", 1, None, registers_unknown_metrics=True, is_enabled=True)
+    value = StoredValue(device, MetricRef(1, "t", "", "number", None, None), NewReading(1, 1, now, now, 1.0, None, 0))
+    thread = HandOffThread()
+    thread.start()
+    for number in range(5):
+        thread.put(Committed("t_acme", [value] * 4, number, now))
+    opened.set()
+    thread.stop(timeout_seconds=10)
+    assert [batch.message_count for batch in handed] == [0, 1]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,6 +7,7 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 from django_tenants.utils import tenant_context
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from devices.models import Device
@@ -89,6 +90,23 @@ def test_a_program_names_the_device_in_each_message(program: APIClient, acme: Te
         assert RejectedMessage.objects.count() == 2
 
 
+def test_what_is_refused_is_written_in_one_piece(
+    program: APIClient, acme: Tenant, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_max_num_queries(20):
+        answer = program.post(URL, [1] * 1_000)
+    assert len(answer.json()["rejected"]) == 1_000
+    with tenant_context(acme):
+        assert RejectedMessage.objects.count() == 1_000
+
+
+def test_a_request_brings_a_bounded_number_of_messages(program: APIClient, acme: Tenant) -> None:
+    answer = program.post(URL, [1] * 1_001)
+    assert (answer.status_code, answer.json()["code"]) == (400, "too_many_values")
+    with tenant_context(acme):
+        assert RejectedMessage.objects.get().reason == "too_many_values"
+
+
 def test_a_foreign_device_looks_like_an_unknown_one(program: APIClient, globex: Tenant, make_device: MakeDevice) -> None:
     with tenant_context(globex):
         make_device("mixer-1", type_name="Mixer")
@@ -131,6 +149,14 @@ def test_one_refused_value_does_not_fail_the_message(device: APIClient) -> None:
     answer = device.post(URL, {"temperature": "hot", "pressure": 3, "": 4})
     assert (answer.status_code, answer.json()["stored"]) == (200, 1)
     assert [(r["reason"], r["metric"]) for r in answer.json()["rejected"]] == [("wrong_type", "temperature"), ("invalid_metric", "")]
+
+
+@pytest.mark.parametrize(
+    ("message", "code"), [({"ts": 1000, "values": {"temperature": 12}}, "too_old"), ({"temperature": [1]}, "invalid_shape")]
+)
+def test_a_message_of_which_nothing_is_stored_is_no_success(device: APIClient, message: Any, code: str) -> None:
+    answer = device.post(URL, message)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
 
 
 def test_other_formats_are_not_read(device: APIClient) -> None:

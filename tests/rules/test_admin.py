@@ -9,10 +9,9 @@ from django_tenants.utils import tenant_context
 from alerting.models import Incident
 from devices.models import Device
 from rules.models import Rule
-from rules.services import raise_alerts
 from tenants.models import Tenant, User
 from tests.conftest import MakeBrowser, MakeDevice
-from tests.rules.conftest import HOT, NOW, MakeReading, MakeRule
+from tests.rules.conftest import HOT, MakeReading, MakeRule, evaluate
 
 ADMIN = "/t/acme/admin/rules"
 FORM = {"name": "Hot", "severity": "high", "is_enabled": "on", "metric": "temperature", "operator": ">", "threshold": "80"}
@@ -52,7 +51,7 @@ def test_a_change_goes_through_the_service(
 ) -> None:
     with tenant_context(acme):
         rule = make_rule()
-        raise_alerts(readings=[reading(pump, 99)], now=NOW)
+        evaluate([reading(pump, 99)])
     page = developer.get(f"{ADMIN}/rule/{rule.pk}/change/")
     assert page.context["adminform"].form.initial["threshold"] == 80
     assert developer.post(f"{ADMIN}/rule/{rule.pk}/change/", {**FORM, "threshold": "85"}).status_code == 302
@@ -67,7 +66,7 @@ def test_actions_on_the_list_end_what_is_firing(
 ) -> None:
     with tenant_context(acme):
         rule = make_rule()
-        raise_alerts(readings=[reading(pump, 99)], now=NOW)
+        evaluate([reading(pump, 99)])
     data: dict[str, Any] = {"action": action, "_selected_action": [str(rule.pk)], "post": "yes"}
     assert developer.post(f"{ADMIN}/rule/", data).status_code == 302
     with tenant_context(acme):
@@ -96,7 +95,7 @@ def test_a_device_can_be_deleted_with_what_rules_know_of_it(
 ) -> None:
     with tenant_context(acme):
         make_rule()
-        raise_alerts(readings=[reading(pump, 99)], now=NOW)
+        evaluate([reading(pump, 99)])
     assert developer.post(f"/t/acme/admin/devices/device/{pump.pk}/delete/", {"post": "yes"}).status_code == 302
     with tenant_context(acme):
         assert not Device.objects.exists()

@@ -11,10 +11,9 @@ from rest_framework.test import APIClient
 from alerting.models import Incident
 from devices.models import Device, Site
 from rules.models import Rule
-from rules.services import raise_alerts
 from tenants.models import Tenant, User
 from tests.conftest import MakeApi, MakeDevice
-from tests.rules.conftest import HOT, NOW, MakeReading, MakeRule
+from tests.rules.conftest import HOT, MakeReading, MakeRule, evaluate
 
 RULES = "/api/v1/rules"
 
@@ -49,7 +48,7 @@ def test_disabling_withdraws_and_enabling_starts_afresh(
 ) -> None:
     with tenant_context(acme):
         rule = make_rule()
-        raise_alerts(readings=[reading(pump, 99)], now=NOW)
+        evaluate([reading(pump, 99)])
     assert developer.post(f"{RULES}/{rule.pk}/disable").json()["is_enabled"] is False
     with tenant_context(acme):
         assert Incident.objects.get().state == "resolved"

@@ -1,5 +1,6 @@
 """Tasks run in the tenant that sent them and survive being sent twice."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,16 +10,17 @@ from django_tenants.utils import tenant_context
 from alerting.models import Incident
 from iiot_site.celery import app
 from iiot_site.lib.schemas import current_schema
+from rules.models import RuleState
 from rules.selectors import load_watched_series
-from rules.tasks import evaluate_readings_task, sweep_rules_task, sweep_tenant_rules_task
-from rules.types import EvaluatedReading
+from rules.tasks import evaluate_series_task, sweep_rules_task, sweep_tenant_rules_task
+from rules.types import SeriesSince
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.rules.conftest import MakeReading, MakeRule
+from tests.rules.conftest import NOW, MakeReading, MakeRule, store
 
 
-def wire(reading: EvaluatedReading) -> list[Any]:
-    return [reading.device_id, reading.metric_id, reading.ts.isoformat(), reading.value, reading.quality]
+def wire(since: SeriesSince) -> list[Any]:
+    return [[*pair, ts.isoformat()] for pair, ts in since.items()]
 
 
 def test_a_task_sent_twice_opens_one_incident_in_its_own_tenant(
@@ -30,11 +32,27 @@ def test_a_task_sent_twice_opens_one_incident_in_its_own_tenant(
     with tenant_context(acme):
         pump = make_device()
         make_rule()
+        since = store([reading(pump, 99)])
         for _ in range(2):
-            evaluate_readings_task.delay([wire(reading(pump, 99))])
+            evaluate_series_task.delay(wire(since))
         assert Incident.objects.count() == 1
     with tenant_context(globex):
         assert not Incident.objects.exists()
+
+
+def test_a_task_leaves_what_is_too_much_for_it_to_the_next_one(
+    in_acme: Tenant,
+    eager_celery: None,
+    make_device: MakeDevice,
+    make_rule: MakeRule,
+    reading: MakeReading,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rules.services.CHUNK_READINGS", 10)
+    pump = make_device()
+    make_rule()
+    evaluate_series_task.delay(wire(store([reading(pump, 20, second) for second in range(35)])))
+    assert RuleState.objects.get().last_ts == NOW + timedelta(seconds=34)
 
 
 def test_the_sweep_goes_to_every_active_tenant(acme: Tenant, globex: Tenant, eager_celery: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +69,7 @@ def test_lost_work_is_given_back_and_the_sweep_is_scheduled() -> None:
     assert app.conf.task_reject_on_worker_lost
     scheduled = {entry["task"]: entry["schedule"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
     assert scheduled[sweep_rules_task.name] == 30
-    assert sweep_tenant_rules_task.max_retries == evaluate_readings_task.max_retries == 10
+    assert sweep_tenant_rules_task.max_retries == evaluate_series_task.max_retries == 10
 
 
 def test_only_series_of_enabled_rules_are_watched(in_acme: Tenant, make_device: MakeDevice, make_rule: MakeRule) -> None:

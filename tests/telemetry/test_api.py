@@ -117,6 +117,8 @@ def test_pages_of_buckets_end(viewer: APIClient, pump: Device) -> None:
         ({"from": "yesterday"}, "from"),
         ({"to": "1e999"}, "to"),
         ({"to": "9" * 40}, "to"),
+        ({"from": "0001-01-01", "bucket": 31_622_400}, "from"),
+        ({"from": "9990-01-01", "bucket": 31_622_400}, "from"),
         ({"from": "2026-01-02", "to": "2026-01-01"}, "from"),
         ({"limit": 0}, "limit"),
         ({"limit": 1001}, "limit"),

@@ -104,7 +104,7 @@ def test_a_tenants_admin_adds_members_by_address_and_sees_only_their_own(
     foreign = Membership.objects.get(user=globex_admin, tenant=globex)
     assert client.get(f"{INSIDE}/tenants/membership/{added.pk}/change/").status_code == 200
     assert client.get(f"{INSIDE}/tenants/membership/{foreign.pk}/change/").status_code == 302
-    assert client.post(f"{INSIDE}/tenants/membership/{foreign.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert client.post(f"{INSIDE}/tenants/membership/{foreign.pk}/delete/", {"post": "yes"}).status_code == 403
     assert Membership.objects.filter(pk=foreign.pk).exists()
     assert "globex" not in client.get(f"{INSIDE}/tenants/membership/").content.decode().replace("admin@globex.example", "").lower()
     stranger = client.post(f"{INSIDE}/tenants/membership/add/", {"email": "new@acme.example", "roles": [str(viewer.pk)]})
@@ -126,3 +126,30 @@ def test_built_in_roles_cannot_be_changed(platform_admin: User, browser: MakeBro
     assert answer.status_code == 403
     role.refresh_from_db()
     assert "*" not in role.permissions
+
+
+def test_the_role_filter_names_no_other_tenants_roles(acme_admin: User, globex_admin: User, globex: Tenant, browser: MakeBrowser) -> None:
+    secret = globex.roles.create(name="secret-project")
+    Membership.objects.get(user=globex_admin).roles.add(secret)
+    assert "secret-project" not in browser(acme_admin).get(f"{INSIDE}/tenants/membership/").content.decode()
+
+
+def test_inside_members_are_not_deleted(acme_admin: User, acme_viewer: User, browser: MakeBrowser) -> None:
+    client = browser(acme_admin)
+    row = Membership.objects.get(user=acme_viewer)
+    assert client.post(f"{INSIDE}/tenants/membership/{row.pk}/delete/", {"post": "yes"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [str(row.pk)], "post": "yes"}
+    client.post(f"{INSIDE}/tenants/membership/", chosen)
+    assert Membership.objects.filter(pk=row.pk).exists()
+
+
+def test_the_last_administrator_stays(acme_admin: User, make_person: MakePerson, acme: Tenant, browser: MakeBrowser) -> None:
+    client = browser(acme_admin)
+    own = Membership.objects.get(user=acme_admin)
+    admin, viewer = (str(Role.objects.get(tenant=None, name=name).pk) for name in ("admin", "viewer"))
+    url = f"{INSIDE}/tenants/membership/{own.pk}/change/"
+    assert "last administrator" in client.post(url, {"roles": [admin]}).content.decode()
+    assert "last administrator" in client.post(url, {"roles": [viewer], "is_active": "on"}).content.decode()
+    make_person("second@acme.example", acme, "admin")
+    assert client.post(url, {"roles": [viewer], "is_active": "on"}).status_code == 302
+    assert [role.name for role in own.roles.all()] == ["viewer"]

@@ -5,12 +5,13 @@ from django.core.cache import caches
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
+from iiot_site.live_access import authenticate_socket
 from tenants.models import Membership, Tenant, TokenFamily, User
 from tenants.selectors import clear_tenant_cache
 from tenants.services import ensure_membership, set_suspended
-from tenants.tokens import issue_tokens
+from tenants.tokens import end_login, issue_tokens
 from tests.conftest import PASSWORD, MakeApi, MakePerson
 
 LOGIN = "/api/v1/auth/login"
@@ -222,3 +223,59 @@ def test_an_unknown_api_address_answers_in_the_apis_own_shape(db: None) -> None:
     answer = Client().get("/api/v1/nothing-here")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     clear_tenant_cache()
+
+
+def test_logging_out_ends_the_access_token_too(client: APIClient, acme_operator: User) -> None:
+    tokens = client.post(LOGIN, {"email": acme_operator.email, "password": PASSWORD}).data
+    other = bearer(APIClient(), client.post(LOGIN, {"email": acme_operator.email, "password": PASSWORD}).data["access"])
+    mine = bearer(APIClient(), tokens["access"])
+    assert mine.get(ME).status_code == 200
+    client.post("/api/v1/auth/logout", {"refresh": tokens["refresh"]})
+    assert (mine.get(ME).status_code, other.get(ME).status_code) == (401, 200)
+
+
+def test_logging_out_ends_what_was_switched_to(acme_operator: User, globex: Tenant) -> None:
+    ensure_membership(user=acme_operator, tenant=globex, role_names=["viewer"])
+    first = APIClient().post(LOGIN, {"email": acme_operator.email, "password": PASSWORD}).data
+    second = bearer(APIClient(), first["access"]).post(f"/api/v1/tenants/{globex.pk}/switch").data
+    assert TokenFamily.objects.count() == 1
+    third = APIClient().post("/api/v1/auth/refresh", {"refresh": second["refresh"]}).data
+    APIClient().post("/api/v1/auth/logout", {"refresh": third["refresh"]})
+    assert [bearer(APIClient(), tokens["access"]).get(ME).status_code for tokens in (first, second, third)] == [401, 401, 401]
+
+
+def test_refreshing_does_not_put_off_the_end_of_the_login(client: APIClient, acme_operator: User) -> None:
+    refresh = client.post(LOGIN, {"email": acme_operator.email, "password": PASSWORD}).data["refresh"]
+    end = timezone.now().replace(microsecond=0) + timedelta(hours=1)
+    TokenFamily.objects.update(expires_at=end)
+    renewed = client.post("/api/v1/auth/refresh", {"refresh": refresh}).data["refresh"]
+    assert TokenFamily.objects.get().expires_at == end
+    assert RefreshToken(renewed)["exp"] == int(end.timestamp())
+
+
+def test_the_live_sockets_next_check_refuses_a_token_after_logout(acme: Tenant, acme_operator: User) -> None:
+    tokens = issue_tokens(user=acme_operator, tenant=acme, now=timezone.now())
+    headers = {"host": "localhost", "authorization": f"Bearer {tokens.access}"}
+    assert authenticate_socket(headers=headers, path_slug=None) is not None
+    end_login(raw=tokens.refresh, now=timezone.now())
+    assert authenticate_socket(headers=headers, path_slug=None) is None
+
+
+def test_attempts_count_before_the_password_is_looked_at(client: APIClient, acme_operator: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def look_while_others_try(*_: object, **__: object) -> None:
+        looked_at.append(1)
+        if len(looked_at) < 10:  # nested: this attempt is under way while the next one comes in
+            APIClient().post(LOGIN, {"email": acme_operator.email, "password": "wrong"})
+
+    monkeypatch.setattr("tenants.login.authenticate", look_while_others_try)
+    client.post(LOGIN, {"email": acme_operator.email, "password": "wrong"})
+    assert len(looked_at) == 5
+
+
+def test_successful_logins_use_up_nothing(client: APIClient, acme_operator: User) -> None:
+    statuses = {client.post(LOGIN, {"email": acme_operator.email, "password": PASSWORD}).status_code for _ in range(12)}
+    assert statuses == {200}
+    acme_operator.refresh_from_db()
+    assert acme_operator.last_login is not None

@@ -13,11 +13,12 @@ from django_tenants.utils import tenant_context
 from devices.models import Site
 from tenants import provisioning
 from tenants.connection import connection
+from tenants.errors import SlugTakenError
 from tenants.migrating import does_shared_schema_lag, list_lagging_schemas, migrate_schema
 from tenants.models import Tenant, User
 from tenants.services import create_tenant, provision_tenant, retry_provisioning
 from tenants.types import MigrationProgress
-from tests.conftest import PASSWORD, MakeApi, MakeBrowser
+from tests.conftest import PASSWORD, MakeApi, MakeBrowser, MakePerson
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -191,3 +192,23 @@ def test_the_first_platform_admin_comes_from_the_command_line(acme_admin: User) 
     assert acme_admin.check_password(PASSWORD)
     with pytest.raises(CommandError):
         call_command("create_platform_admin", "nonsense", stdout=StringIO())
+
+
+def test_a_platform_admin_creates_a_tenant_from_inside_another(make_person: MakePerson, acme: Tenant, api: MakeApi) -> None:
+    person = make_person("both@iiot.example", acme, "admin", is_platform_admin=True)
+    answer = api(person, acme).post("/api/v1/tenants", {"slug": "hooli", "name": "Hooli"})
+    assert answer.status_code == 201, answer.data
+
+
+@pytest.mark.parametrize("schema", ["t_hooli", "t_other"])
+def test_of_two_who_want_a_slug_at_once_one_gets_a_conflict(monkeypatch: pytest.MonkeyPatch, schema: str) -> None:
+    save = Tenant.save
+
+    def save_second(tenant: Tenant, *args: Any, **kwargs: Any) -> None:
+        if tenant.name == "Second":
+            save(Tenant(slug="hooli", name="First", schema_name=schema))
+        save(tenant, *args, **kwargs)
+
+    monkeypatch.setattr(Tenant, "save", save_second)
+    with pytest.raises(SlugTakenError):
+        create_tenant(slug="hooli", name="Second")

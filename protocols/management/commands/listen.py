@@ -35,17 +35,17 @@ class Command(BaseCommand):
             address,
             client_id=load_client_id(Path(settings.IIOT_DATA_DIR) / "secrets"),
             ready_file=Path(ready_file) if ready_file else None,
-            on_start=start_login_sync,
+            login_sync=find_login_sync(),
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: listener.request_stop())
         listener.run()
 
 
-def start_login_sync() -> None:
-    """Follow device credentials where the broker is ours."""
+def find_login_sync() -> LoginSync | None:
+    """Return what follows device credentials where the broker is ours."""
     folder = Path(settings.IIOT_DATA_DIR) / "mosquitto"
     if not folder.is_dir():
         logger.info("the broker is not ours; its users are managed there")
-        return
-    LoginSync(PasswordFile(folder / "passwords", Path(settings.IIOT_DATA_DIR) / "run" / "mosquitto.pid")).start()
+        return None
+    return LoginSync(PasswordFile(folder / "passwords", Path(settings.IIOT_DATA_DIR) / "run" / "mosquitto.pid"))

@@ -7,7 +7,7 @@ from django_tenants.utils import tenant_context
 
 from alerting.models import Incident
 from devices.models import Device
-from tenants.models import Tenant, User
+from tenants.models import Role, Tenant, User
 from tests.conftest import MakeBrowser, MakePerson
 from tests.iiot_site.web.conftest import OpenIncident
 
@@ -24,6 +24,7 @@ PAGES = [
     "ingest",
     "ingest?span=7d",
     "ingest/rejected",
+    "codec-bench",
     "incidents",
     "incidents/count",
     "incidents/{incident}",
@@ -83,3 +84,15 @@ def test_pages_carry_a_policy_without_unsafe_sources_and_no_inline_handlers(
         assert "unsafe" not in policy
         body = answer.content.decode()
         assert not [word for word in (" onclick=", " style=", "javascript:", "http://cdn", "https://") if word in body]
+
+
+def test_values_show_only_to_those_who_may_read_telemetry(
+    acme: Tenant, acme_viewer: User, acme_operator: User, browser: MakeBrowser, pump: Device
+) -> None:
+    role = Role.objects.create(tenant=acme, name="janitor", permissions=["device:read"])
+    acme_viewer.memberships.get(tenant=acme).roles.set([role])
+    for path in (f"devices/{pump.uuid}", ""):
+        shown, hidden = (browser(user).get(f"/t/acme/{path}").content.decode() for user in (acme_operator, acme_viewer))
+        assert ("latest-values" in shown, "Rejected messages" in shown) in {(True, False), (False, True)}
+        assert "latest-values" not in hidden
+        assert "Rejected messages" not in hidden

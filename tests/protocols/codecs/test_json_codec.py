@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.codecs.json import decode_telemetry, read_telemetry, read_timestamp
-from protocols.errors import InvalidShapeError, InvalidTimestampError, MessageError
+from protocols.codecs.json import MAX_VALUES, decode_telemetry, read_telemetry, read_timestamp
+from protocols.errors import InvalidShapeError, InvalidTimestampError, MessageError, TooManyValuesError
 from protocols.types import Sample
 
 FRAMES = Path(__file__).parents[2] / "fixtures" / "mqtt"
@@ -152,3 +152,11 @@ documents = st.recursive(
 def test_no_document_makes_anything_but_samples_or_a_typed_error(document: object) -> None:
     with suppress(MessageError):
         assert all(s.ts is None or s.ts.tzinfo is UTC for s in read_telemetry(document))
+
+
+def test_a_message_holds_a_bounded_number_of_values() -> None:
+    assert len(read_telemetry([{"a": 1.0, "b": 2.0}] * (MAX_VALUES // 2))) == MAX_VALUES
+    with pytest.raises(TooManyValuesError):
+        read_telemetry([{"a": 1.0, "b": 2.0}] * (MAX_VALUES // 2 + 1))
+    with pytest.raises(TooManyValuesError):
+        read_telemetry({f"m{number}": 1.0 for number in range(MAX_VALUES + 1)})

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from django.db import ProgrammingError
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from devices.models import Device
 from devices.services import issue_credential, revoke_credential
 from iiot_site.lib.broker_password import verify_broker_password
-from protocols.mqtt.logins import LoginSync, PasswordFile
+from protocols.mqtt.logins import LoginSync, PasswordFile, load_tenant_logins
 from tenants.models import Tenant
 from tenants.services import set_suspended
 from tests.conftest import MakeDevice
@@ -66,6 +67,35 @@ def test_revoked_logins_and_those_of_suspended_tenants_go(sync: LoginSync, path:
     assert list(logins(path)) == ["iiot-platform"]
 
 
+def test_a_tenant_that_cannot_be_read_keeps_its_logins_and_stops_nobody(
+    sync: LoginSync, path: Path, acme: Tenant, globex: Tenant, make_device: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tenant_context(globex):
+        mixer = make_device("mixer-1", type_name="Mixer")
+    with tenant_context(acme):
+        pump = make_device("pump-7")
+    issue(globex, mixer)
+    issue(acme, pump)
+    sync.sync_all()
+    load = load_tenant_logins
+
+    def break_acme(schema: str) -> dict[str, str]:
+        if schema == "t_acme":
+            raise ProgrammingError('relation "devices_devicecredential" does not exist')
+        return load(schema)
+
+    monkeypatch.setattr("protocols.mqtt.logins.load_tenant_logins", break_acme)
+    monkeypatch.setattr("protocols.mqtt.logins.connection.close", lambda: None)  # the transaction of this test
+    with tenant_context(globex):
+        revoke_credential(credential=mixer.credentials.get(), now=timezone.now())
+    sync.sync_all()
+    assert list(logins(path)) == ["iiot-platform", "acme/pump-7"]
+    assert "t_acme" in sync.last_error
+    monkeypatch.setattr("protocols.mqtt.logins.load_tenant_logins", load)
+    sync.sync_all()
+    assert sync.last_error == ""
+
+
 def test_nothing_is_written_where_nothing_changed(sync: LoginSync, path: Path, acme: Tenant, pump: Device) -> None:
     issue(acme, pump)
     sync.sync_all()
@@ -86,5 +116,19 @@ def test_changes_arrive_by_notification(sync: LoginSync, path: Path, acme: Tenan
         assert "acme/pump-7" not in logins(path)
         issue(acme, pump)
         wait_until(lambda: "acme/pump-7" in logins(path))
+    finally:
+        sync.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_survives_whatever_happens_and_says_so(sync: LoginSync, acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.mqtt.logins.RETRY_SECONDS", 0.05)
+    sync.start()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("protocols.mqtt.logins.RESYNC_SECONDS", 0.1)
+            patch.setattr("protocols.mqtt.logins._changed_schemas", lambda notices: int("nonsense"))
+            wait_until(lambda: "ValueError" in sync.last_error)
+        wait_until(lambda: sync.last_error == "")
     finally:
         sync.stop()
