@@ -1,5 +1,6 @@
 """Rules with the threshold as plain form fields; what rules know, to look at."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -7,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from rules.conditions.errors import ConditionInvalidError
@@ -65,14 +67,19 @@ class RuleAdmin(TenantModelAdmin):
     fieldsets = [
         (None, {"fields": ["name", "description", "severity", "is_enabled"]}),
         ("Condition", {"fields": list(CONDITION_FIELDS)}),
-        ("Scope: empty is the whole tenant, several must all match", {"fields": ["device", "device_type", "site"]}),
+        (
+            "Where it applies",
+            {"fields": ["device", "device_type", "site"], "description": "Leave all empty for the whole tenant. Several must all match."},
+        ),
         ("About", {"fields": ["version", "created_at", "updated_at"]}),
     ]
 
     @admin.display(description="Condition")
     def condition_text(self, rule: Rule) -> str:
         """Write the condition as one would say it."""
-        return " ".join(str(rule.condition.get(name, "")) for name in ("metric", "operator", "threshold"))
+        fires = " ".join(str(rule.condition.get(name, "")) for name in ("metric", "operator", "threshold"))
+        clears_at = rule.condition.get("clear_threshold")
+        return fires if clears_at is None else f"{fires}, clears at {clears_at}"
 
     def save_model(self, request: HttpRequest, obj: Rule, form: Any, change: bool) -> None:
         save_rule(rule=obj, now=timezone.now())
@@ -102,10 +109,18 @@ class RuleAdmin(TenantModelAdmin):
 
 @admin.register(RuleState)
 class RuleStateAdmin(ReadOnlyMixin, TenantModelAdmin):
-    list_display = ["rule", "device", "metric", "is_firing", "since", "last_ts", "last_value"]
+    list_display = ["rule", "device", "metric", "verdict", "since", "last_reading_at", "last_value"]
     list_filter = ["is_firing"]
     list_select_related = ["rule", "device", "metric"]
     search_fields = ["rule__name", "device__name", "device__key"]
+
+    @display(description="State", label={"firing": "danger", "clear": "success"}, ordering="is_firing")
+    def verdict(self, state: RuleState) -> str:
+        return "firing" if state.is_firing else "clear"
+
+    @display(description="Last reading at", ordering="last_ts")
+    def last_reading_at(self, state: RuleState) -> datetime:
+        return state.last_ts
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Tell the pages of rules and devices that states go with them; on its own pages nothing is deleted."""

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.decorators import display
 
 from tenants.admin_base import ReadOnlyMixin, SharedModelAdmin
 from tenants.admin_forms import ApiKeyForm, MemberForm, MembershipForm, NewTenantForm, RoleForm, TenantForm
@@ -114,12 +115,18 @@ class DomainAdmin(SharedModelAdmin):
 class UserAdmin(SharedModelAdmin):
     """People. A password is made up and shown once; nobody can read it afterwards."""
 
-    list_display = ["email", "full_name", "is_active", "is_platform_admin", "last_login"]
+    list_display = ["email", "full_name", "access", "last_login"]
     list_filter = ["is_active", "is_platform_admin"]
     search_fields = ["email", "full_name"]
     fields = ["email", "full_name", "is_active", "is_platform_admin", "last_login", "created_at"]
     readonly_fields = ["last_login", "created_at"]
     actions = ["renew_password"]
+
+    @display(description="Access", label={"platform admin": "info", "active": "success", "off": "danger"})
+    def access(self, user: User) -> str:
+        if not user.is_active:
+            return "off"
+        return "platform admin" if user.is_platform_admin else "active"
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False

@@ -123,4 +123,4 @@ def test_the_badge_counts_what_nobody_has_taken(operator: Client, open_incident:
 def test_an_empty_list_says_what_that_means(operator: Client, acme: Tenant) -> None:
     with tenant_context(acme):
         Incident.objects.all().delete()
-    assert "Nothing is burning" in operator.get("/t/acme/incidents").content.decode()
+    assert "No open incidents" in operator.get("/t/acme/incidents").content.decode()
