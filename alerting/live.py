@@ -6,6 +6,7 @@ from typing import Any
 
 from alerting.models import Incident
 from iiot_site.lib.live import push_frames
+from iiot_site.lib.times import format_time
 
 TOPIC = "incidents"
 
@@ -39,4 +40,4 @@ def _named(id_: uuid.UUID | None, name: object) -> dict[str, str | None]:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+    return None if moment is None else format_time(moment)

@@ -27,7 +27,6 @@ from tenants.models import User
 from tenants.page_access import page
 
 PAGE_SIZE = 25
-MAX_NOTE_CHARS = 4000
 STATE_CHOICES = {"open": "Open", "new": "New", "resolved": "Resolved", "all": "All"}
 
 
@@ -120,8 +119,8 @@ def add_note(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
     """Add a note to the timeline."""
     get_object_or_404(Incident, id=incident_id)
     text = request.POST.get("text", "").strip()
-    if not text or len(text) > MAX_NOTE_CHARS:
-        return HttpResponse(f"Write a note of 1 to {MAX_NOTE_CHARS} characters.", status=422, content_type="text/plain")
+    if not text or len(text) > services.MAX_NOTE_CHARACTERS:
+        return HttpResponse(f"Write a note of 1 to {services.MAX_NOTE_CHARACTERS} characters.", status=422, content_type="text/plain")
     return _answer(
         request, incident_id, lambda: services.add_note(incident_id=incident_id, actor=_person(request), now=timezone.now(), text=text)
     )

@@ -11,9 +11,11 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.utils import timezone
 
+from devices.keys import METRIC_KEY_PATTERN
+
 validate_key = RegexValidator(r"^[A-Za-z0-9_-]{1,64}\Z", "Use 1 to 64 letters, digits, underscores and hyphens.")
 validate_metric_key = RegexValidator(
-    r"^[A-Za-z_][A-Za-z0-9_.:/ -]{0,63}\Z", "Start with a letter or underscore; then letters, digits and _ . : / - or blank, 64 at most."
+    rf"^{METRIC_KEY_PATTERN}\Z", "Start with a letter or underscore; then letters, digits and _ . : / - or blank, 64 at most."
 )
 
 

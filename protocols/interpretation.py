@@ -1,10 +1,10 @@
 """Judges decoded samples against what is known about device and metric. Pure: values in, readings and refusals out."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from devices.keys import is_metric_key
 from devices.types import DeviceRef, MetricRef
 from protocols.types import Refusal, Sample
 from telemetry.types import NewReading
@@ -12,7 +12,6 @@ from telemetry.types import NewReading
 UNCERTAIN = 1
 MAX_TEXT_LENGTH = 1024
 MAX_MAGNITUDE = 1e150  # PostgreSQL's avg() squares what it adds up, and larger numbers overflow there
-_METRIC_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/ -]{0,63}\Z")
 _TICK = timedelta(microseconds=1)
 
 
@@ -32,11 +31,6 @@ class Receipt:
     received_at: datetime
     stamp: datetime
     now: datetime
-
-
-def is_metric_key(key: str) -> bool:
-    """Tell whether a metric may have this key; the same rule as `devices.models.validate_metric_key`."""
-    return _METRIC_KEY.match(key) is not None
 
 
 def data_type_of(value: bool | float | str) -> str:

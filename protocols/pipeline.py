@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
 from django_tenants.utils import tenant_context
 
+from devices.keys import is_metric_key
 from devices.services import record_activity, register_metrics
 from devices.types import DeviceRef, MetricRef, NewMetric
 from iiot_site.lib.errors import IIoTError
@@ -23,7 +24,7 @@ from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
 from protocols.errors import MessageError
 from protocols.handoff import Committed, StoredValue, hand_on_now
-from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples, is_metric_key
+from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples
 from protocols.receipt_times import claim_receipt_time
 from protocols.resolution import forget_metrics, resolve_devices, resolve_metrics
 from protocols.services import count_unrouted, record_refused_messages

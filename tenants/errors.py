@@ -48,10 +48,3 @@ class TooManyAttemptsError(IIoTError):
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__(f"Too many attempts. Try again in {retry_after_seconds} seconds.")
         self.retry_after_seconds = retry_after_seconds
-
-
-class GrantTooWideError(IIoTError):
-    """Somebody tries to hand out rights they do not have."""
-
-    code = "grant_too_wide"
-    http_status = 403

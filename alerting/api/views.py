@@ -23,7 +23,7 @@ from alerting.api.serializers import (
 )
 from alerting.models import Alert, Incident
 from alerting.selectors import list_alerts, list_incidents, list_timeline
-from devices.api.views import UUID_PATTERN
+from iiot_site.lib.routers import UUID_PATTERN
 
 Command = TypeVar("Command", bound=Callable[..., Response])
 

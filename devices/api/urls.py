@@ -1,7 +1,7 @@
 """Routes of sites, device types, metrics, devices and credentials."""
 
-from devices.api.views import UUID_PATTERN, CredentialViewSet, DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
-from iiot_site.lib.routers import OptionalSlashRouter
+from devices.api.views import CredentialViewSet, DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
+from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
 
 router = OptionalSlashRouter()
 router.register("sites", SiteViewSet, basename="site")

@@ -2,6 +2,8 @@
 
 from rest_framework.routers import SimpleRouter
 
+UUID_PATTERN = "-".join(f"[0-9a-fA-F]{{{digits}}}" for digits in (8, 4, 4, 4, 12))
+
 
 class OptionalSlashRouter(SimpleRouter):
     """Routes `devices` and `devices/` to the same view."""

@@ -2,19 +2,17 @@
 
 import math
 import operator
-import re
 from collections.abc import Callable
 from typing import Literal, get_args
 
 import msgspec
 
+from devices.keys import is_metric_key
 from rules.conditions.errors import ConditionInvalidError
 
 Operator = Literal[">", ">=", "<", "<=", "==", "!="]
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 MAX_METRIC_KEY_CHARACTERS = 64
-# As `devices.models.validate_metric_key`, which a pure core cannot import.
-_METRIC_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/ -]{0,63}")
 
 _COMPARE: dict[Operator, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -36,7 +34,7 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="th
     clear_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if not _METRIC_KEY.fullmatch(self.metric):
+        if not is_metric_key(self.metric):
             raise ConditionInvalidError(
                 "metric", f"Name a metric by its key: {MAX_METRIC_KEY_CHARACTERS} letters, digits and _ . : / - or blank at most."
             )

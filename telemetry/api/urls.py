@@ -2,8 +2,7 @@
 
 from django.urls import re_path
 
-from devices.api.views import UUID_PATTERN
-from iiot_site.lib.routers import OptionalSlashRouter
+from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
 from telemetry.api.ledger_views import LedgerView
 from telemetry.api.views import DeviceHistoryView, DeviceLatestView, RejectedMessageViewSet
 

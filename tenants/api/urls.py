@@ -2,10 +2,8 @@
 
 from django.urls import URLPattern, URLResolver, re_path
 
-from iiot_site.lib.routers import OptionalSlashRouter
+from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
 from tenants.api.views import LoginView, LogoutView, MeView, RefreshView, SwitchView, TenantViewSet
-
-_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 router = OptionalSlashRouter()
 router.register("tenants", TenantViewSet, basename="tenant")
@@ -14,6 +12,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^auth/refresh/?$", RefreshView.as_view(), name="auth-refresh"),
     re_path(r"^auth/logout/?$", LogoutView.as_view(), name="auth-logout"),
     re_path(r"^auth/me/?$", MeView.as_view(), name="auth-me"),
-    re_path(rf"^tenants/(?P<tenant_id>{_UUID})/switch/?$", SwitchView.as_view(), name="tenant-switch"),
+    re_path(rf"^tenants/(?P<tenant_id>{UUID_PATTERN})/switch/?$", SwitchView.as_view(), name="tenant-switch"),
     *router.urls,
 ]

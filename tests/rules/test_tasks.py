@@ -4,15 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django_tenants.utils import tenant_context
 
 from alerting.models import Incident
-from iiot_site.celery import app
 from iiot_site.lib.schemas import current_schema
 from rules.models import RuleState
 from rules.selectors import load_watched_series
-from rules.tasks import evaluate_series_task, sweep_rules_task, sweep_tenant_rules_task
+from rules.tasks import evaluate_series_task, sweep_rules_task
 from rules.types import SeriesSince
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -62,14 +60,6 @@ def test_the_sweep_goes_to_every_active_tenant(acme: Tenant, globex: Tenant, eag
     globex.save()
     sweep_rules_task.delay()
     assert swept == [acme.schema_name]
-
-
-def test_lost_work_is_given_back_and_the_sweep_is_scheduled() -> None:
-    assert app.conf.task_acks_late
-    assert app.conf.task_reject_on_worker_lost
-    scheduled = {entry["task"]: entry["schedule"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
-    assert scheduled[sweep_rules_task.name] == 30
-    assert sweep_tenant_rules_task.max_retries == evaluate_series_task.max_retries == 10
 
 
 def test_only_series_of_enabled_rules_are_watched(in_acme: Tenant, make_device: MakeDevice, make_rule: MakeRule) -> None:
