@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+from devices.models import Metric
 from devices.types import DeviceRef, MetricRef
 from iiot_site.lib.live import push_frames
+from iiot_site.lib.times import format_time
 from telemetry.models import Quality
-from telemetry.types import NewReading
+from telemetry.types import NewReading, as_shown
 
 # Keeps a frame under 64 KiB when a device floods; the page reads what it missed from the API.
 MAX_VALUES_PER_FRAME = 300
@@ -29,8 +31,8 @@ def push_readings(schema: str, values: Iterable[tuple[DeviceRef, MetricRef, NewR
 def _live_value(metric: MetricRef, reading: NewReading) -> dict[str, Any]:
     return {
         "metric": metric.key,
-        "value": reading.text if reading.value is None else reading.value,
+        "value": as_shown(reading.value, reading.text, is_boolean=metric.data_type == Metric.DataType.BOOLEAN),
         "unit": metric.unit,
         "quality": Quality(reading.quality).label,
-        "time": reading.ts.isoformat().replace("+00:00", "Z"),
+        "time": format_time(reading.ts),
     }

@@ -13,7 +13,7 @@ from django.db.models import Q
 from devices.models import Device, Metric
 from telemetry.errors import InvalidCursorError
 from telemetry.models import LatestReading
-from telemetry.types import BucketPage, HistoryBucket, HistoryPage, HistoryPoint, LatestValue, NumberPoint
+from telemetry.types import BucketPage, HistoryBucket, HistoryPage, HistoryPoint, LatestValue, NumberPoint, as_shown
 
 MAX_LIMIT = 1000
 
@@ -57,11 +57,11 @@ FROM unnest(%s::integer[], %s::smallint[], %s::timestamptz[]) AS s(device_id, me
 def list_latest(device: Device) -> list[LatestValue]:
     """Return the newest value of each metric of the device, by metric key, in one query."""
     rows = LatestReading.objects.filter(device=device).select_related("metric").order_by("metric__key")
-    return [LatestValue(row.metric.key, row.metric.name, _number_or_text(row), row.metric.unit, row.quality, row.ts) for row in rows]
+    return [LatestValue(row.metric.key, row.metric.name, _shown(row), row.metric.unit, row.quality, row.ts) for row in rows]
 
 
-def _number_or_text(row: LatestReading) -> float | str:
-    return row.value if row.value is not None else row.text or ""
+def _shown(row: LatestReading) -> bool | float | str:
+    return as_shown(row.value, row.text, is_boolean=row.metric.data_type == Metric.DataType.BOOLEAN)
 
 
 def list_metrics(device: Device, keys: Collection[str] = ()) -> list[Metric]:
@@ -99,7 +99,11 @@ def load_history(
     texts = [metric.id for metric in metrics if metric.data_type == Metric.DataType.TEXT]
     numbers = [metric.id for metric in metrics if metric.data_type != Metric.DataType.TEXT]
     rows = list(heapq.merge(_fetch(_NUMBERS_SQL, numbers, bounds), _fetch(_TEXTS_SQL, texts, bounds), key=lambda row: row[:2]))
-    points = [HistoryPoint(keys[metric_id], ts, value, quality) for ts, metric_id, value, quality in rows[:limit]]
+    booleans = {metric.id for metric in metrics if metric.data_type == Metric.DataType.BOOLEAN}
+    points = [
+        HistoryPoint(keys[metric_id], ts, value != 0 if metric_id in booleans else value, quality)
+        for ts, metric_id, value, quality in rows[:limit]
+    ]
     is_last = len(rows) <= limit
     return HistoryPage(points, None if is_last else _encode_cursor(rows[limit - 1][0], rows[limit - 1][1]))
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-MAX_TEXT_CHARACTERS = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class NewReading:
@@ -86,7 +84,7 @@ class LatestValue:
 
     metric: str
     name: str
-    value: float | str
+    value: bool | float | str
     unit: str
     quality: int
     ts: datetime
@@ -98,7 +96,7 @@ class HistoryPoint:
 
     metric: str
     ts: datetime
-    value: float | str
+    value: bool | float | str
     quality: int
 
 
@@ -138,3 +136,10 @@ class BucketPage:
 
     buckets: list[HistoryBucket]
     next_start: datetime | None
+
+
+def as_shown(value: float | None, text: str | None, *, is_boolean: bool) -> bool | float | str:
+    """Return a stored value as people sent it: booleans are kept as 0 and 1."""
+    if value is None:
+        return text or ""
+    return value != 0 if is_boolean else value

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Q
-
 from devices.models import Device, Metric
-from devices.selectors import list_site_subtree_ids
-from rules.models import Rule
+from rules.selectors import load_active_rules
+from rules.types import ActiveRule
 from telemetry.selectors import load_buckets, load_history
 
 
@@ -36,7 +34,7 @@ def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> 
     if span.length <= RAW_UP_TO:
         page = load_history(device=device, metrics=[metric], start=start, end=end)
         if page.next_cursor is None:
-            points = [[_ms(p.ts), p.value, p.value, p.value, p.quality] for p in page.points if not isinstance(p.value, str)]
+            points = [[_ms(p.ts), *[float(p.value)] * 3, p.quality] for p in page.points if not isinstance(p.value, str)]
     bucket_ms = 0.0
     if points is None:
         buckets = load_buckets(device=device, metrics=[metric], start=start, end=now, width=span.bucket).buckets
@@ -55,22 +53,17 @@ def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> 
     }
 
 
-def list_threshold_rules(device: Device) -> list[Rule]:
-    """Return the enabled threshold rules that watch this device."""
-    rules = Rule.objects.filter(
-        Q(device=None) | Q(device=device),
-        Q(device_type=None) | Q(device_type=device.device_type_id),
-        is_enabled=True,
-        condition__type="threshold",
-    )
-    return [rule for rule in rules if rule.site_id is None or device.site_id in list_site_subtree_ids(rule.site_id)]
+def list_threshold_rules(device: Device) -> list[ActiveRule]:
+    """Return the enabled rules that watch this device, by name; thresholds are the only kind so far."""
+    rules = sorted(load_active_rules(), key=lambda rule: rule.name)
+    return [rule for rule in rules if rule.scope.covers(device.pk, device.device_type_id, device.site_id)]
 
 
 def _load_limits(device: Device, metric: Metric) -> list[dict[str, object]]:
     return [
-        {"name": rule.name, "severity": rule.severity, "operator": rule.condition["operator"], "value": rule.condition["threshold"]}
+        {"name": rule.name, "severity": rule.severity, "operator": rule.condition.operator, "value": rule.condition.threshold}
         for rule in list_threshold_rules(device)
-        if rule.condition["metric"] == metric.key
+        if rule.condition.metric == metric.key
     ]
 
 

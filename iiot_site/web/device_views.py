@@ -127,7 +127,7 @@ def _choose_chart_metric(device: Device, metrics: list[str]) -> str:
     """Return what an operator wants to see first: the metric that burns, else one that a rule watches, else the first."""
     firing = Alert.objects.filter(device=device, resolved_at=None).order_by("-occurred_at")
     burning = list_by_urgency(Incident.objects.filter(alerts__in=firing)).values_list("alerts__details__metric", flat=True)
-    watched = (rule.condition["metric"] for rule in list_threshold_rules(device))
+    watched = (rule.condition.metric for rule in list_threshold_rules(device))
     return next((key for key in (*burning[:1], *watched, *metrics) if key in metrics), "")
 
 

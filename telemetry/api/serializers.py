@@ -10,9 +10,9 @@ from telemetry.models import Quality, RejectedMessage
 QUALITY_NAMES = [quality.label for quality in Quality]
 
 
-@extend_schema_field({"oneOf": [{"type": "number"}, {"type": "string"}]})
+@extend_schema_field({"oneOf": [{"type": "number"}, {"type": "boolean"}, {"type": "string"}]})
 class ValueField(serializers.Field[Any, Any, Any, Any]):
-    """A number (booleans as 0 and 1) or a text."""
+    """A number, a boolean or a text; of a bucket always a number."""
 
     def to_representation(self, value: Any) -> Any:
         return value

@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from devices.models import Device
+from iiot_site.lib.times import format_time
 from telemetry.api.filters import RejectedMessageFilter
 from telemetry.api.parameters import DeviceHistoryParameters, HistoryParameters
 from telemetry.api.serializers import HistorySerializer, LatestSerializer, RejectedMessageSerializer
@@ -130,7 +131,7 @@ def _bucket_results(device: Device, metrics: Any, wanted: dict[str, Any]) -> tup
     width = timedelta(seconds=wanted["bucket"])
     page = load_buckets(device=device, metrics=metrics, start=wanted["from"], end=wanted["to"], width=width, limit=wanted["limit"])
     results = [_bucket(device, bucket, wanted["agg"]) for bucket in page.buckets]
-    changes = {"from": _iso(page.next_start), "to": _iso(wanted["to"])} if page.next_start else None
+    changes = {"from": format_time(page.next_start), "to": format_time(wanted["to"])} if page.next_start else None
     return results, changes
 
 
@@ -139,12 +140,8 @@ def _bucket(device: Device, bucket: HistoryBucket, agg: str) -> dict[str, Any]:
     return {**_point(device, bucket.metric, bucket.ts, figures[agg], bucket.quality), **figures}
 
 
-def _point(device: Device, metric: str, ts: datetime, value: float | str, quality: int) -> dict[str, Any]:
-    return {"device": str(device.uuid), "metric": metric, "time": _iso(ts), "value": value, "quality": Quality(quality).label}
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+def _point(device: Device, metric: str, ts: datetime, value: bool | float | str, quality: int) -> dict[str, Any]:
+    return {"device": str(device.uuid), "metric": metric, "time": format_time(ts), "value": value, "quality": Quality(quality).label}
 
 
 def _next_address(request: Request, changes: dict[str, str] | None) -> str | None:

@@ -182,3 +182,18 @@ def test_an_outsider_and_nobody_see_nothing(api: MakeApi, acme: Tenant, globex: 
         assert api(None, None).get(f"/t/acme{API}{path}").status_code == 401
     assert get(outsider, f"/devices/{uuid.uuid4()}/latest", status=404)["code"] == "not_found"
     assert get(outsider, "/telemetry/rejected")["results"] == []
+
+
+def test_booleans_are_read_as_they_were_sent_and_averaged_as_numbers(viewer: APIClient, acme: Tenant, make_device: MakeDevice) -> None:
+    with tenant_context(acme):
+        device = make_device("fan-1", type_name="Fan", metrics=())
+        running = Metric.objects.create(device_type=device.device_type, key="running", data_type="boolean")
+        ids = {"device_id": device.id, "metric_id": running.id}
+        readings = [new_reading(value=float(n), ts=START + timedelta(seconds=n), **ids) for n in range(2)]
+        store_readings(readings=readings, now=timezone.now())
+    assert [point["value"] for point in get(viewer, "/telemetry", device=device.uuid)["results"]] == [False, True]
+    [latest] = get(viewer, f"/devices/{device.uuid}/latest")["results"]
+    assert latest["value"] is True
+    query: dict[str, Any] = {"from": START.isoformat(), "bucket": 60}
+    [bucket] = get(viewer, "/telemetry", device=device.uuid, **query)["results"]
+    assert (bucket["value"], bucket["max"], bucket["max"] is True) == (0.5, 1.0, False)

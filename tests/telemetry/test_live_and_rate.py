@@ -67,3 +67,10 @@ def test_without_redis_nothing_fails(caplog: pytest.LogCaptureFixture) -> None:
     finally:
         rate._redis.cache_clear()
     assert len(caplog.records) == 2
+
+
+def test_a_boolean_is_a_boolean_in_frames(pushed: list[tuple[str, list[tuple[str, Any]]]]) -> None:
+    running = MetricRef(2, "running", "", "boolean", None, None)
+    live.push_readings("t_acme", [(device_ref(1), running, new_reading(n, float(n))) for n in range(2)])
+    assert [value["value"] is True for value in pushed[0][1][0][1]["values"]] == [False, True]
+    assert pushed[0][1][0][1]["values"][0]["value"] is False
