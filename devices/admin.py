@@ -91,6 +91,13 @@ class DeviceTypeAdmin(TenantModelAdmin):
     search_fields = ["name"]
     inlines = [MetricInline]
 
+    def save_model(self, request: HttpRequest, obj: DeviceType, form: Any, change: bool) -> None:
+        services.save_device_type(device_type=obj)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        for metric in formset.save(commit=False):
+            services.save_metric(metric=metric)
+
 
 @admin.register(Metric)
 class MetricAdmin(TenantModelAdmin):
@@ -104,6 +111,16 @@ class MetricAdmin(TenantModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Metric | None = None) -> list[str]:
         """Stored readings hang on these."""
         return ["device_type", "key", "data_type"] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: Metric, form: Any, change: bool) -> None:
+        services.save_metric(metric=obj)
+
+    def delete_model(self, request: HttpRequest, obj: Metric) -> None:
+        services.delete_metric(metric=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Metric]) -> None:
+        for metric in queryset:
+            services.delete_metric(metric=metric)
 
 
 class CredentialInline(ReadOnlyMixin, TabularInline):

@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models import ProtectedError, Q
 
@@ -18,13 +17,16 @@ from devices.credential_formats import (
     slug_of_schema,
 )
 from devices.errors import StillInUseError, TooManyCredentialsError
-from devices.models import Device, DeviceCredential, DeviceType, Metric, Site, validate_metric_key
+from devices.keys import is_metric_key
+from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
 from devices.selectors import get_device_ref
 from devices.types import DeviceRef, IssuedCredential, MetricRef, NewMetric
 from iiot_site.lib.broker_password import hash_broker_password
 from iiot_site.lib.schemas import current_schema, lock_in_schema
 
 MAX_METRICS_PER_TYPE = 200
+# Held while the tree of sites, or who is connected via whom, is changed. Taken before rows are locked.
+SITES_LOCK, GATEWAYS_LOCK = "site tree", "gateways"
 MAX_VALID_TOKENS_PER_DEVICE = 10
 CREDENTIALS_CHANNEL = "iiot_credentials"
 ACTIVITY_STEP = timedelta(seconds=5)
@@ -55,7 +57,7 @@ def save_site(*, site: Site) -> Site:
     Raises:
         ValidationError: a field is wrong, or the parent is the site itself or stands below it.
     """
-    lock_in_schema("site tree")
+    lock_in_schema(SITES_LOCK)
     site.full_clean()
     site.save()
     return site
@@ -73,16 +75,48 @@ def delete_site(*, site: Site) -> None:
 # --- Device types and metrics
 
 
+def save_device_type(*, device_type: DeviceType) -> DeviceType:
+    """Create or change a device type.
+
+    Raises:
+        ValidationError: a field is wrong, or the name is taken.
+    """
+    device_type.full_clean()
+    device_type.save()
+    return device_type
+
+
+def save_metric(*, metric: Metric) -> Metric:
+    """Create or change a metric.
+
+    Raises:
+        ValidationError: a field is wrong, or the type has a metric of that key.
+    """
+    metric.full_clean()
+    metric.save()
+    return metric
+
+
+def delete_metric(*, metric: Metric) -> None:
+    """Delete a metric that no device has sent.
+
+    Raises:
+        StillInUseError: a device has readings of it, which would be hidden.
+    """
+    _delete_unused(metric, "Devices have readings of this metric.")
+
+
 def delete_device_type(*, device_type: DeviceType) -> None:
     """Delete a device type without devices, and its metrics with it.
 
     Raises:
-        StillInUseError: devices of the type exist.
+        StillInUseError: devices of the type exist, or some of another type have readings of its metrics.
     """
     with transaction.atomic():
         if Device.objects.filter(device_type=device_type).exists():
             raise StillInUseError("Devices of this type exist. Delete them or give them another type first.")
-        device_type.metrics.all().delete()
+        for metric in device_type.metrics.all():
+            delete_metric(metric=metric)
         _delete_unused(device_type, "The device type is still in use.")
 
 
@@ -93,7 +127,7 @@ def register_metrics(*, metrics: Collection[NewMetric]) -> dict[tuple[int, str],
     Left out, and so to be rejected: metrics of types that do not register unknown ones, keys that are no metric key,
     and whatever exceeds 200 metrics of one type.
     """
-    wanted = {(metric.device_type_id, metric.key): metric for metric in metrics if _is_metric_key(metric.key)}
+    wanted = {(metric.device_type_id, metric.key): metric for metric in metrics if is_metric_key(metric.key)}
     type_ids = {type_id for type_id, _ in wanted}
     registering = DeviceType.objects.filter(id__in=type_ids, unknown_metrics=DeviceType.UnknownMetrics.REGISTER)
     open_type_ids = set(registering.select_for_update(no_key=True).order_by("id").values_list("id", flat=True))
@@ -118,14 +152,6 @@ def _metric_ref(metric: Metric) -> MetricRef:
     return MetricRef(metric.id, metric.key, metric.unit, metric.data_type, metric.minimum, metric.maximum)
 
 
-def _is_metric_key(key: str) -> bool:
-    try:
-        validate_metric_key(key)
-    except ValidationError:
-        return False
-    return True
-
-
 # --- Devices
 
 
@@ -142,12 +168,14 @@ def create_device(*, key: str, name: str, device_type: DeviceType, **details: An
 def save_device(*, device: Device) -> Device:
     """Create a device, or write its `DEVICE_FIELDS`; its key and when it was last seen stay as they are.
 
+    All of them are written: load the device under its lock where others may change it meanwhile.
+
     Raises:
         ValidationError: a field is wrong, or it would be connected via itself.
     """
     is_new = device._state.adding  # noqa: SLF001  # Django's documented way to ask
     if device.gateway_id is not None:
-        lock_in_schema("gateways")
+        lock_in_schema(GATEWAYS_LOCK)
     device.full_clean()
     device.save(update_fields=None if is_new else DEVICE_FIELDS)
     return device
@@ -155,10 +183,10 @@ def save_device(*, device: Device) -> Device:
 
 @transaction.atomic
 def delete_device(*, device: Device) -> None:
-    """Delete a device with its credentials. Its readings stay until retention drops them.
+    """Delete a device with its credentials and latest values. Its history stays until retention drops it.
 
     Raises:
-        StillInUseError: other devices are connected via it, or incidents name it.
+        StillInUseError: other devices are connected via it, or something else protects it.
     """
     _notify_credentials_changed()
     _delete_unused(device, "Something still refers to the device, for example devices connected via it.")
@@ -235,7 +263,7 @@ def _notify_credentials_changed() -> None:
 # --- Shared by the above
 
 
-def _delete_unused(instance: Site | Device | DeviceType, refusal: str) -> None:
+def _delete_unused(instance: Site | Device | DeviceType | Metric, refusal: str) -> None:
     try:
         instance.delete()
     except ProtectedError as exc:

@@ -32,7 +32,7 @@ SWEEP_BATCH_SIZE = 500
 # What one transaction reads: readings of all series together, but a few of each so that every series moves on.
 CHUNK_READINGS = 10_000
 MIN_READINGS_PER_SERIES = 10
-_RULES_LOCK = "rules"
+RULES_LOCK = "rules"
 _SOURCE_PREFIX = rule_source("")
 _UNWATCHED = "No rule watches this series any more."
 # What decides when a rule fires. After a change of any of these its states mean nothing any more.
@@ -125,7 +125,7 @@ def sweep_rules(*, now: datetime) -> None:
 @transaction.atomic
 def withdraw_orphans(*, now: datetime) -> int:
     """End alerts of series that no rule watches any more (a device deleted or moved, a rule gone with it); return how many."""
-    lock_in_schema(_RULES_LOCK)
+    lock_in_schema(RULES_LOCK)
     withdrawn = _forget_states_out_of_scope(now)
     firing = Alert.objects.filter(resolved_at=None, source__startswith=_SOURCE_PREFIX).order_by("dedup_key")
     alerts = list(firing.values_list("dedup_key", "source"))
@@ -161,7 +161,7 @@ def save_rule(*, rule: Rule, now: datetime) -> Rule:
         ConditionInvalidError, RuleInvalidError: naming the field to correct.
         django.core.exceptions.ValidationError: another field is wrong, such as a name that exists.
     """
-    lock_in_schema(_RULES_LOCK)
+    lock_in_schema(RULES_LOCK)
     check_rule(rule)
     rule.full_clean()
     stored = Rule.objects.filter(pk=rule.pk).first()
@@ -205,7 +205,7 @@ def set_rule_enabled(*, rule_id: uuid.UUID, is_enabled: bool, now: datetime) -> 
         RuleNotFoundError: no such rule.
         ConditionInvalidError, RuleInvalidError: it can no longer be enabled as it is.
     """
-    lock_in_schema(_RULES_LOCK)
+    lock_in_schema(RULES_LOCK)
     rule = _get_rule(rule_id)
     if rule.is_enabled == is_enabled:
         return rule
@@ -225,7 +225,7 @@ def delete_rule(*, rule_id: uuid.UUID, now: datetime) -> None:
     Raises:
         RuleNotFoundError: no such rule.
     """
-    lock_in_schema(_RULES_LOCK)
+    lock_in_schema(RULES_LOCK)
     rule = _get_rule(rule_id)
     _reset(rule, f"The rule {rule.name} was deleted.", now)
     rule.delete()
@@ -248,6 +248,6 @@ def _get_rule(rule_id: uuid.UUID) -> Rule:
 
 
 def _share_rules_lock() -> None:
-    """Wait until nobody changes rules; many may evaluate at once. The same lock as `lock_in_schema(_RULES_LOCK)`."""
+    """Wait until nobody changes rules; many may evaluate at once. The same lock as `lock_in_schema(RULES_LOCK)`."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s), hashtext(%s))", [_RULES_LOCK, current_schema()])
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(hashtext(%s), hashtext(%s))", [RULES_LOCK, current_schema()])

@@ -48,11 +48,14 @@ class TextReading(models.Model):
 
 
 class LatestReading(models.Model):
-    """The value with the newest source time of each series; exactly one of `value` and `text` is set."""
+    """The value with the newest source time of each series; exactly one of `value` and `text` is set.
+
+    Goes with its device, and keeps its metric: a metric that is gone would hide the history of those who sent it.
+    """
 
     pk = models.CompositePrimaryKey("device_id", "metric_id")
-    device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
-    metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.CASCADE, related_name="+")
+    metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.PROTECT, related_name="+")
     ts = models.DateTimeField()
     received_at = models.DateTimeField()
     value = models.FloatField(null=True)

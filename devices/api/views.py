@@ -30,8 +30,8 @@ from devices.api.serializers import (
 )
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
 from iiot_site.lib.errors import ConflictError
-
-UUID_PATTERN = "-".join(f"[0-9a-fA-F]{{{digits}}}" for digits in (8, 4, 4, 4, 12))
+from iiot_site.lib.routers import UUID_PATTERN
+from iiot_site.lib.schemas import lock_in_schema
 
 
 def example(name: str, value: dict[str, Any]) -> Any:
@@ -40,16 +40,17 @@ def example(name: str, value: dict[str, Any]) -> Any:
 
 
 class PlantViewSet(ModelViewSet[Any]):
-    """Changes go through the app's services; the database's last word on a race is a 409."""
+    """Changes go through `save` and `perform_destroy`, which call the app's services; the last word on a race is a 409."""
 
     lookup_field = "uuid"
     lookup_url_kwarg = "id"
     lookup_value_regex = UUID_PATTERN
+    # What the service locks before rows; taken here first, so that everybody locks in that order.
+    lock_name = ""
 
     def save(self, instance: Any) -> None:
-        """Write a checked instance."""
-        instance.full_clean()
-        instance.save()
+        """Write an instance through the app's service."""
+        raise NotImplementedError
 
     def perform_create(self, serializer: BaseSerializer[Any]) -> None:
         self._save(serializer, serializer.Meta.model())  # type: ignore[attr-defined]  # all of ours are ModelSerializers
@@ -60,9 +61,7 @@ class PlantViewSet(ModelViewSet[Any]):
     def _save(self, serializer: BaseSerializer[Any], instance: Any) -> None:
         try:
             with transaction.atomic():
-                if instance.pk is not None and not instance._state.adding:  # noqa: SLF001 - Django's documented way to ask
-                    # As it is now, not as it was when the request began: what is not in the request stays untouched.
-                    instance = type(instance)._default_manager.select_for_update(no_key=True).get(pk=instance.pk)  # noqa: SLF001 - as above
+                instance = self._reload(instance)
                 for name, value in serializer.validated_data.items():
                     setattr(instance, name, value)
                 self.save(instance)
@@ -71,6 +70,14 @@ class PlantViewSet(ModelViewSet[Any]):
         except IntegrityError as exc:
             raise ConflictError("Somebody else just made a change that does not go with this one. Look and try again.") from exc
         serializer.instance = instance
+
+    def _reload(self, instance: Any) -> Any:
+        """Return a stored instance as it is now, locked: what the request does not name keeps what others just wrote."""
+        if self.lock_name:
+            lock_in_schema(self.lock_name)
+        if instance._state.adding:  # noqa: SLF001  # Django's documented way to ask
+            return instance
+        return get_object_or_404(self.get_queryset().select_for_update(of=("self",), no_key=True), pk=instance.pk)
 
 
 def _name_as_in_api(serializer: Any, errors: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +97,7 @@ class SiteViewSet(PlantViewSet):
     lookup_field = "pk"
     search_fields = ["name"]
     ordering_fields = ["name", "kind"]
+    lock_name = services.SITES_LOCK
 
     def save(self, instance: Site) -> None:
         services.save_site(site=instance)
@@ -111,6 +119,9 @@ class DeviceTypeViewSet(PlantViewSet):
     search_fields = ["name"]
     ordering_fields = ["name"]
 
+    def save(self, instance: DeviceType) -> None:
+        services.save_device_type(device_type=instance)
+
     def perform_destroy(self, instance: DeviceType) -> None:
         services.delete_device_type(device_type=instance)
 
@@ -131,6 +142,12 @@ class MetricViewSet(PlantViewSet):
     search_fields = ["key", "name"]
     ordering_fields = ["key", "name"]
 
+    def save(self, instance: Metric) -> None:
+        services.save_metric(metric=instance)
+
+    def perform_destroy(self, instance: Metric) -> None:
+        services.delete_metric(metric=instance)
+
 
 @extend_schema_view(
     create=example(
@@ -147,6 +164,7 @@ class DeviceViewSet(PlantViewSet):
     filterset_class = DeviceFilter
     search_fields = ["name", "key", "firmware", "site__name", "device_type__name"]
     ordering_fields = ["name", "key", "last_seen_at", "created_at"]
+    lock_name = services.GATEWAYS_LOCK
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "now": timezone.now()}

@@ -35,6 +35,7 @@ class RuleViewSet(PlantViewSet):
     serializer_class = RuleSerializer
     filterset_class = RuleFilter
     lookup_field = "pk"
+    lock_name = services.RULES_LOCK
     search_fields = ["name", "description"]
     ordering_fields = ["name", "severity", "created_at", "updated_at"]
 

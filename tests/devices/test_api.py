@@ -12,6 +12,9 @@ from rest_framework.test import APIClient
 from devices.api.serializers import DeviceSerializer
 from devices.models import Device, DeviceType, Metric, Site
 from devices.services import authenticate_device_token
+from iiot_site.lib.serializers import StrictSerializer
+from rules.models import Rule
+from telemetry.models import LatestReading
 from tenants.models import Tenant, User
 from tests.conftest import MakeApi, MakeDevice
 
@@ -262,3 +265,43 @@ def test_a_change_leaves_alone_what_somebody_else_changed_meanwhile(
     with tenant_context(acme):
         pump.refresh_from_db()
     assert (pump.name, pump.is_enabled) == ("Feed pump", False)
+
+
+@pytest.mark.parametrize(("path", "model"), [("/devices", Device), ("/rules", Rule), ("/sites", Site)])
+def test_a_patch_keeps_what_somebody_else_changed_meanwhile(
+    developer: APIClient, acme: Tenant, make_device: MakeDevice, path: str, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tenant_context(acme):
+        device = make_device()
+        condition = {"type": "threshold", "metric": "temperature", "operator": ">", "threshold": 80.0}
+        rule, site = Rule.objects.create(name="Hot", condition=condition), Site.objects.create(name="Hall")
+    ids = {"/devices": device.uuid, "/rules": rule.pk, "/sites": site.pk}
+    field, theirs = {"/devices": ("firmware", "2.0"), "/rules": ("severity", "low"), "/sites": ("kind", "area")}[path]
+    check = StrictSerializer.validate
+
+    def change_meanwhile(self: Any, attrs: Any) -> Any:
+        model.objects.update(**{field: theirs})
+        return check(self, attrs)
+
+    monkeypatch.setattr(StrictSerializer, "validate", change_meanwhile)
+    answer = developer.patch(f"{API}{path}/{ids[path]}", {"name": "New"})
+    assert (answer.status_code, answer.json()["name"], answer.json()[field]) == (200, "New", theirs)
+    with tenant_context(acme):
+        assert model.objects.values_list("name", field).get() == ("New", theirs)
+
+
+def test_a_metric_with_readings_stays_and_latest_values_go_with_their_device(
+    developer: APIClient, acme: Tenant, make_device: MakeDevice
+) -> None:
+    with tenant_context(acme):
+        device = make_device(metrics=("temperature", "unused"))
+        sent, unused = device.device_type.metrics.order_by("key")
+        moment = timezone.now()
+        LatestReading.objects.create(device=device, metric=sent, ts=moment, received_at=moment, value=1)
+    refused = developer.delete(f"{API}/metrics/{sent.uuid}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "still_in_use")
+    assert developer.delete(f"{API}/metrics/{unused.uuid}").status_code == 204
+    assert developer.delete(f"{API}/devices/{device.uuid}").status_code == 204
+    with tenant_context(acme):
+        assert not LatestReading.objects.exists()
+    assert developer.delete(f"{API}/metrics/{sent.uuid}").status_code == 204
