@@ -19,6 +19,8 @@ from tenants.tasks import provision_tenant_task
 from tenants.types import IssuedApiKey
 
 __all__ = [
+    "change_password",
+    "create_person",
     "create_tenant",
     "ensure_membership",
     "has_other_admin",
@@ -77,6 +79,17 @@ def set_suspended(*, tenant: Tenant, is_suspended: bool) -> None:
     before, after = (Tenant.Status.ACTIVE, Tenant.Status.SUSPENDED) if is_suspended else (Tenant.Status.SUSPENDED, Tenant.Status.ACTIVE)
     Tenant.objects.filter(pk=tenant.pk, status=before).update(status=after)
     clear_tenant_cache()
+
+
+def create_person(*, email: str, password: str, full_name: str = "", is_platform_admin: bool = False) -> User:
+    """Make an account that can log in."""
+    return User.objects.create_user(email, password, full_name=full_name, is_platform_admin=is_platform_admin)
+
+
+def change_password(*, user: User, password: str) -> None:
+    """Give a person another password; what they are logged in with ends."""
+    user.set_password(password)
+    user.save(update_fields=["password"])
 
 
 @transaction.atomic

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TypedDict
 
+from django.conf import settings
+
 
 class DemoLogin(TypedDict):
     """A person of the demo."""
@@ -53,6 +55,11 @@ class DemoFile(TypedDict):
     mqtt: BrokerEntry
     tenants: dict[str, DemoTenantEntry]
     platform_admin: DemoLogin
+
+
+def demo_path() -> Path:
+    """Return where the demo's secrets are kept."""
+    return Path(settings.IIOT_DATA_DIR) / "demo.json"
 
 
 def read_demo_file(path: Path) -> DemoFile | None:

@@ -1,29 +1,24 @@
 """Creates what `plant` describes. Running it again completes what is missing and keeps secrets that still work."""
 
 import secrets
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
 from django_tenants.utils import tenant_context
 
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
-from devices.services import create_device, issue_credential, save_site
+from devices.services import create_device, issue_credential, revoke_credential, save_device_type, save_metric, save_site
 from iiot_site.demo.demo_file import BrokerEntry, DemoDeviceEntry, DemoFile, DemoLogin, DemoTenantEntry
 from iiot_site.demo.plant import DEVICE_TYPES, ROLES, RULES, TENANTS, VERSION, DemoDevice, DemoTenant
 from rules.models import Rule
 from rules.services import save_rule
 from tenants.models import Tenant, User
-from tenants.services import create_tenant, ensure_membership, provision_tenant
+from tenants.services import change_password, create_person, create_tenant, ensure_membership, provision_tenant
 
 PLATFORM_ADMIN = "platform@iiot.example"
 INACTIVITY = timedelta(minutes=2)
-
-
-def demo_path() -> Path:
-    """Return where the demo's secrets are kept."""
-    return Path(settings.IIOT_DATA_DIR) / "demo.json"
 
 
 def is_current(known: DemoFile | None) -> bool:
@@ -84,10 +79,9 @@ def _ensure_user(email: str, full_name: str, known: DemoLogin | None, *, is_plat
         return user, known
     password = secrets.token_urlsafe(12)
     if user is None:
-        user = User.objects.create_user(email, password, full_name=full_name, is_platform_admin=is_platform_admin)
+        user = create_person(email=email, password=password, full_name=full_name, is_platform_admin=is_platform_admin)
     else:
-        user.set_password(password)
-        user.save(update_fields=["password"])
+        change_password(user=user, password=password)
     return user, {"email": email, "password": password}
 
 
@@ -110,19 +104,13 @@ def _ensure_plant(plant: DemoTenant, before: DemoTenantEntry | None, now: dateti
 
 
 def _ensure_type(kind: str) -> DeviceType:
-    device_type, _ = DeviceType.objects.get_or_create(name=kind, defaults={"protocol": "mqtt", "inactivity_timeout": INACTIVITY})
+    device_type = DeviceType.objects.filter(name=kind).first()
+    if device_type is None:
+        device_type = save_device_type(device_type=DeviceType(name=kind, protocol="mqtt", inactivity_timeout=INACTIVITY))
+    existing = set(device_type.metrics.values_list("key", flat=True))
     for wanted in DEVICE_TYPES[kind]:
-        Metric.objects.get_or_create(
-            device_type=device_type,
-            key=wanted.key,
-            defaults={
-                "name": wanted.name,
-                "unit": wanted.unit,
-                "data_type": wanted.data_type,
-                "minimum": wanted.minimum,
-                "maximum": wanted.maximum,
-            },
-        )
+        if wanted.key not in existing:
+            save_metric(metric=Metric(device_type=device_type, **asdict(wanted)))
     return device_type
 
 
@@ -151,7 +139,8 @@ def _ensure_device(
         device = create_device(key=wanted.key, name=wanted.name, device_type=device_type, site=site)
     if known is not None and known["id"] == str(device.uuid):
         return {**known, "name": device.name, "simulated": wanted.is_simulated}
-    device.credentials.filter(kind=DeviceCredential.Kind.TOKEN, revoked_at=None).update(revoked_at=now)  # their secrets are lost
+    for lost in device.credentials.filter(kind=DeviceCredential.Kind.TOKEN, revoked_at=None):
+        revoke_credential(credential=lost, now=now)  # nobody knows its secret any more
     mqtt = issue_credential(device=device, kind=DeviceCredential.Kind.MQTT, now=now)
     token = issue_credential(device=device, kind=DeviceCredential.Kind.TOKEN, now=now)
     return {

@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +32,8 @@ class SimulatedDevice:
     def __init__(self, entry: DemoDeviceEntry, *, host: str, port: int) -> None:
         self.topic = entry["topic"]
         self.machine = Machine(entry["type"], self.topic)
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=entry["username"], clean_session=True)
+        # A client id that nobody can guess: whoever connects with the same one ends this session.
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"sim-{secrets.token_hex(8)}", clean_session=True)
         self._client.username_pw_set(entry["username"], entry["password"])
         self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
         self._client.reconnect_delay_set(1, 30)

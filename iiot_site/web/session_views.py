@@ -9,6 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
+from iiot_site.demo.demo_file import demo_path
 from tenants.errors import LoginFailedError, TooManyAttemptsError
 from tenants.login import check_login
 
@@ -22,13 +23,13 @@ def log_in(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         if request.user.is_authenticated:
             return HttpResponseRedirect(target)
-        return render(request, "web/login.html", {"next": target})
-    email = request.POST.get("email", "").strip()
+        return _show_form(request, {"next": target})
+    email = request.POST.get("email", "").replace("\0", "").strip()
     try:
         user = check_login(request=request, email=email, password=request.POST.get("password", ""))
     except (LoginFailedError, TooManyAttemptsError) as error:
         context = {"next": target, "email": email, "error": error.detail}
-        return render(request, "web/login.html", context, status=error.http_status)
+        return _show_form(request, context, status=error.http_status)
     login(request, user)
     return HttpResponseRedirect(target)
 
@@ -38,6 +39,10 @@ def log_out(request: HttpRequest) -> HttpResponse:
     """End the session; its sockets end with their next check of rights."""
     logout(request)
     return HttpResponseRedirect(settings.LOGIN_URL)
+
+
+def _show_form(request: HttpRequest, context: dict[str, str], status: int = 200) -> HttpResponse:
+    return render(request, "web/login.html", {**context, "has_demo": demo_path().exists()}, status=status)
 
 
 def _safe_target(request: HttpRequest, target: str) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from iiot_site.demo.demo_file import DemoFile, read_demo_file, shell_exports, write_demo_file
-from iiot_site.demo.seeding import demo_path, is_current, seed
+from iiot_site.demo.demo_file import DemoFile, demo_path, read_demo_file, shell_exports, write_demo_file
+from iiot_site.demo.seeding import is_current, seed
 
 
 class Command(BaseCommand):

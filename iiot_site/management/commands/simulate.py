@@ -7,8 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from iiot_site.demo.demo_file import read_demo_file
-from iiot_site.demo.seeding import demo_path
+from iiot_site.demo.demo_file import demo_path, read_demo_file
 from iiot_site.demo.simulator import Simulator
 
 DEFAULT_RATE = 0.5

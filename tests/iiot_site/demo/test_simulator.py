@@ -104,3 +104,18 @@ def test_it_says_what_is_missing(settings: LazySettings, tmp_path: Path) -> None
     settings.IIOT_DATA_DIR = tmp_path
     with pytest.raises(CommandError, match=r"manage\.py demo"):
         call_command("simulate", "--once")
+
+
+def test_nobody_can_guess_a_client_id(monkeypatch: pytest.MonkeyPatch, content: DemoFile) -> None:
+    ids: list[str] = []
+    connect = paho.Client.connect_async
+
+    def note(self: paho.Client, *args: Any, **kwargs: Any) -> Any:
+        ids.append(self._client_id.decode())
+        return connect(self, *args, **kwargs)
+
+    monkeypatch.setattr(paho.Client, "connect_async", note)
+    for _ in range(2):
+        Simulator(content, messages_per_second=1).close()
+    assert len(set(ids)) == 2
+    assert all(16 < len(id_) <= 23 for id_ in ids)

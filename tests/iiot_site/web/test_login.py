@@ -1,8 +1,10 @@
 """Logging in and out with a browser."""
 
 import itertools
+from pathlib import Path
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 
 from tenants.models import User
@@ -82,3 +84,10 @@ def test_logging_out_ends_the_session_and_takes_a_post(person: User, client: Cli
 def test_who_is_logged_in_is_not_asked_again(person: User, client: Client) -> None:
     client.force_login(person)
     assert client.get("/login?next=/t/acme/")["Location"] == "/t/acme/"
+
+
+def test_the_demo_is_mentioned_where_there_is_one(client: Client, settings: LazySettings, tmp_path: Path, db: None) -> None:
+    settings.IIOT_DATA_DIR = tmp_path
+    assert "demo.json" not in client.get("/login").content.decode()
+    (tmp_path / "demo.json").touch()
+    assert "demo.json" in client.get("/login").content.decode()
