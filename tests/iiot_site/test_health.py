@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.test import Client, override_settings
@@ -92,3 +93,20 @@ def test_a_port_where_nobody_listens_has_failed() -> None:
         checks = run_checks()
     assert checks["mqtt"].state == "failed"
     assert "secret" not in checks["mqtt"].detail
+
+
+def test_callers_at_the_same_time_wait_for_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[float] = []
+
+    def slow() -> health.Check:
+        runs.append(time.monotonic())
+        time.sleep(0.3)
+        return health.Check("ok")
+
+    monkeypatch.setattr(health, "CHECKS", {"slow": slow})
+    health.run_checks.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: health.run_checks(), range(8)))
+    health.run_checks.cache_clear()
+    assert len(runs) == 1
+    assert {answer["slow"].state for answer in answers} == {"ok"}

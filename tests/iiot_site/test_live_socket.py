@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from devices.models import Device
 from iiot_site import live_consumer
 from iiot_site.asgi import application
 from iiot_site.lib.live import group_name, push_frames
+from iiot_site.live_access import LiveCaller
 from tenants.models import Membership, Tenant, User
 from tenants.services import ensure_membership
 from tenants.tokens import issue_tokens
@@ -260,3 +262,34 @@ async def test_a_client_that_does_not_read_is_dropped(acme: Tenant, acme_viewer:
 
 def test_groups_of_two_tenants_never_share_a_name() -> None:
     assert group_name("t_acme", "incidents") != group_name("t_globex", "incidents")
+
+
+async def test_an_unforeseen_error_of_the_check_ends_the_socket(acme_viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_consumer, "RECHECK_SECONDS", 0.1)
+    session = await sync_to_async(session_of)(acme_viewer)
+    async with opened("/t/acme/ws/live", headers(cookie=session)) as socket:
+
+        async def fail(self: object) -> bool:
+            raise LookupError
+
+        monkeypatch.setattr(live_consumer.LiveConsumer, "_may_stay", fail)
+        assert await closed_with(socket) == 4401
+
+
+async def test_a_topic_left_during_the_check_is_no_lost_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumer = live_consumer.LiveConsumer()
+    consumer.caller = LiveCaller(uuid.uuid4(), "t_acme", frozenset())
+    consumer.topics = {"incidents", "overview"}
+
+    async def authenticate() -> LiveCaller | None:
+        return consumer.caller
+
+    async def leave_one_and_answer(topics: list[str]) -> list[str]:
+        consumer.topics.discard("overview")
+        consumer.topics.add("device:later")
+        consumer.topics.add("device:later still")
+        return topics
+
+    monkeypatch.setattr(consumer, "_authenticate", authenticate)
+    monkeypatch.setattr(consumer, "_readable", leave_one_and_answer)
+    assert await consumer._may_stay()
