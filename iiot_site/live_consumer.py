@@ -81,9 +81,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
         kind, topics = message.get("type"), message.get("topics")
         if kind == "ping":
             await self._send({"type": "pong"})
-        elif kind not in {"subscribe", "unsubscribe"}:
+        elif not isinstance(kind, str) or kind not in {"subscribe", "unsubscribe"}:
             await self._send_error("unknown_type", 'Send {"type": "subscribe", "topics": ["incidents", "device:<id>"]}.', [])
-        elif not isinstance(topics, list) or not all(isinstance(topic, str) and len(topic) <= MAX_TOPIC_CHARS for topic in topics):
+        elif not isinstance(topics, list) or not all(_is_topic_name(topic) for topic in topics):
             await self._send_error("invalid", '"topics" is a list of topic names.', [])
         elif kind == "subscribe":
             await self._subscribe(list(dict.fromkeys(topics)))
@@ -179,6 +179,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 await self.close(code)
         for group in self._groups(self.topics):
             await self.channel_layer.group_discard(group, self.channel_name)
+
+
+def _is_topic_name(topic: object) -> bool:
+    return isinstance(topic, str) and len(topic) <= MAX_TOPIC_CHARS and topic.isascii()
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from telemetry.types import NewReading
 
 UNCERTAIN = 1
 MAX_TEXT_LENGTH = 1024
-MAX_MAGNITUDE = 1e150  # PostgreSQL's avg() squares what it adds up, and larger numbers overflow there
+MAX_MAGNITUDE = 1e100  # PostgreSQL's avg() squares sums, and those of many larger numbers overflow there
 _TICK = timedelta(microseconds=1)
 
 

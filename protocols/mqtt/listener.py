@@ -179,7 +179,8 @@ class MqttListener:
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         """Queue a message; waits while the buffer is full, which stops reading from the socket."""
         address = parse_topic(message.topic)
-        if address is None:
+        # A retained message comes again with every subscription; it was taken in when it was published.
+        if address is None or message.retain:
             client.ack(message.mid, message.qos)
             return
         delivery = None

@@ -186,9 +186,9 @@ async def test_a_topic_needs_to_exist_here_and_to_be_readable(
 async def test_malformed_messages_are_answered_and_do_no_harm(acme_viewer: User) -> None:
     session = await sync_to_async(session_of)(acme_viewer)
     async with opened("/t/acme/ws/live", headers(cookie=session)) as socket:
-        for message in ("", "nonsense", "[1]", "[" * 50_000, '{"type": 7}', {"type": "publish"}):
+        for message in ("", "nonsense", "[1]", "[" * 50_000, '{"type": 7}', '{"type": ["a"]}', {"type": "publish"}):
             assert (await ask(socket, message))["code"] == "unknown_type"
-        malformed: list[Any] = [None, "incidents", [1], [{}], ["x" * 65]]
+        malformed: list[Any] = [None, "incidents", [1], [{}], ["x" * 65], ["\ud800"]]
         for topics in malformed:
             assert (await ask(socket, {"type": "subscribe", "topics": topics}))["code"] == "invalid"
         too_many = await ask(socket, {"type": "subscribe", "topics": [f"device:{n}" for n in range(51)]})

@@ -57,6 +57,19 @@ def test_what_came_while_no_listener_ran_is_stored_later(acme: Tenant, platform:
     assert values(acme) == [1, 2, 3]
 
 
+def test_a_retained_message_is_one_reading_however_often_somebody_subscribes(
+    acme: Tenant, platform: paho.Client, run_listener: RunListener
+) -> None:
+    with run_listener():
+        platform.publish(TOPIC, json.dumps({"temperature": 1}), qos=1, retain=True).wait_for_publish(10)
+        wait_until(lambda: values(acme) == [1])
+    with run_listener():
+        publish(platform, 2)
+        wait_until(lambda: 2 in values(acme))
+    platform.publish(TOPIC, b"", qos=1, retain=True).wait_for_publish(10)
+    assert values(acme) == [1, 2]
+
+
 def test_nothing_is_acknowledged_before_it_is_committed(
     acme: Tenant, platform: paho.Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
