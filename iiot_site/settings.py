@@ -9,6 +9,7 @@ from django.urls import reverse_lazy
 
 from iiot_site import environment
 from iiot_site.environment import BASE_DIR, DATA_DIR, env, read_secret_key, server_setting
+from iiot_site.lib.plant_network import DEFAULT_NETWORKS
 
 # --- Basics
 DEBUG = env.bool("IIOT_DEBUG", default=False)
@@ -156,6 +157,7 @@ MQTT_URL = server_setting("MQTT_URL")
 IIOT_MQTT_PUBLIC_HOST = server_setting("MQTT_PUBLIC_HOST", "localhost")
 IIOT_MQTT_PUBLIC_PORT = int(server_setting("MQTT_PUBLIC_PORT", "1883"))
 AMQP_URL = server_setting("AMQP_URL")
+IIOT_PLANT_NETWORKS = env.list("IIOT_PLANT_NETWORKS", default=list(DEFAULT_NETWORKS))
 IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)
 IIOT_MAX_READING_FUTURE_SECONDS = env.int("IIOT_MAX_READING_FUTURE_SECONDS", default=600)

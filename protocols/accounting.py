@@ -16,19 +16,24 @@ def count_repeated(sample_count: int) -> int:
     return max(1, sample_count)
 
 
+def find_refused(sample_counts: Mapping[int, int], refusals: Sequence[Refusal]) -> frozenset[int]:
+    """Return the indexes of messages of which nothing was accepted: refused as a whole, or every value of them."""
+    values = Counter(refusal.index for refusal in refusals if refusal.metric is not None)
+    whole = {refusal.index for refusal in refusals if refusal.metric is None}
+    return frozenset(whole | {index for index, count in values.items() if count == sample_counts[index]})
+
+
 def count_ingest(
     *, listener: str, sample_counts: Mapping[int, int], repeated: Collection[int], refusals: Sequence[Refusal], outcome: StoreOutcome
 ) -> IngestCount:
     """Return the ledger's entry for messages of one listener; `sample_counts` has the values of each, by its index."""
     whole = {refusal.index for refusal in refusals if refusal.metric is None}
-    refused_values = Counter(refusal.index for refusal in refusals if refusal.metric is not None)
     received = again = 0
     for index, samples in sample_counts.items():
         if index in repeated:
             again += count_repeated(samples)
         else:
             received += 1 if index in whole else samples
-    nothing_left = sum(1 for index, refused in refused_values.items() if refused == sample_counts[index])
     return IngestCount(
         listener=listener,
         received=received + again,
@@ -37,6 +42,6 @@ def count_ingest(
         rejected_by_reason=Counter(refusal.reason for refusal in refusals),
         messages=len(sample_counts),
         messages_repeated=len(repeated),
-        messages_rejected=len(whole) + nothing_left,
+        messages_rejected=len(find_refused(sample_counts, refusals)),
         stored_by_day=outcome.stored_by_day,
     )

@@ -39,13 +39,12 @@ class BatchBuffer:
         """Add a message, waiting while the buffer is full. False, and not added, once the buffer is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._is_full())
-            if self._is_closed:
-                return False
-            self._messages.append((time.monotonic(), message))
-            self._bytes += len(message.payload)
-            if len(self._messages) == 1 or self._is_batch_complete():
-                self._changed.notify_all()
-            return True
+            return self._append(message)
+
+    def offer(self, message: RawMessage) -> bool:
+        """Add a message without waiting. False, and not added, while the buffer is full and once it is closed."""
+        with self._changed:
+            return not self._is_full() and self._append(message)
 
     def take(self, *, timeout_seconds: float) -> list[RawMessage]:
         """Return the next batch: full, or as old as a batch may get. Empty when nothing came within the time, or at the end."""
@@ -63,6 +62,15 @@ class BatchBuffer:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def _append(self, message: RawMessage) -> bool:
+        if self._is_closed:
+            return False
+        self._messages.append((time.monotonic(), message))
+        self._bytes += len(message.payload)
+        if len(self._messages) == 1 or self._is_batch_complete():
+            self._changed.notify_all()
+        return True
 
     def _pop_batch(self) -> list[RawMessage]:
         """Return as many messages as a batch may have, at least one however large it is."""

@@ -19,7 +19,7 @@ from devices.keys import is_metric_key
 from devices.services import record_activity, register_metrics
 from devices.types import DeviceRef, MetricRef, NewMetric
 from iiot_site.lib.errors import IIoTError
-from protocols.accounting import count_ingest, count_repeated
+from protocols.accounting import count_ingest, count_repeated, find_refused
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
 from protocols.errors import MessageError
@@ -105,7 +105,8 @@ def _process_tenant(
         logger.warning("refused %d messages for the unknown or inactive tenant %.40r", len(group), slug)
         count_unrouted(listener=group[0][1].protocol, messages=len(group), now=now)
         detail = "There is no active tenant of this name."
-        return BatchOutcome(0, 0, [Refusal(index, "unknown_tenant", detail) for index, _ in group])
+        refusals = [Refusal(index, "unknown_tenant", detail) for index, _ in group]
+        return BatchOutcome(0, 0, refusals, frozenset(index for index, _ in group))
     with tenant_context(tenant):
         devices = resolve_devices(tenant.schema_name, {message.device for _, message in group})
         items = [_decode(index, message, devices.get(message.device)) for index, message in group]
@@ -155,10 +156,11 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
     record_activity(seen=seen)
     record_deliveries(unmarked.values(), delivery_until=until)
+    sample_counts = {item.index: len(item.samples) for item in items}
     record_ingest(
         count=count_ingest(
             listener=items[0].message.protocol,
-            sample_counts={item.index: len(item.samples) for item in items},
+            sample_counts=sample_counts,
             repeated=repeated,
             refusals=refusals,
             outcome=outcome,
@@ -166,7 +168,8 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
         now=now,
     )
     duplicates = outcome.duplicates + sum(count_repeated(len(item.samples)) for item in items if item.index in repeated)
-    return BatchOutcome(outcome.stored, duplicates, refusals), Committed(schema, tuple(values), len(items), now)
+    nothing_taken = find_refused(sample_counts, refusals)
+    return BatchOutcome(outcome.stored, duplicates, refusals, nothing_taken), Committed(schema, tuple(values), len(items), now)
 
 
 def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, DeviceRef]) -> dict[tuple[int, str], MetricRef]:
@@ -243,7 +246,7 @@ def _refuse_culprit(item: _Item, cause: BaseException, now: datetime) -> BatchOu
     detail = "The platform could not store this message; its operator finds the cause in the log."
     rejection = _rejection(item.message, None, "internal_error", f"{detail} ({type(cause).__name__})")
     record_refused_messages(rejections=[rejection], now=now)
-    return BatchOutcome(0, 0, [Refusal(item.index, "internal_error", detail)])
+    return BatchOutcome(0, 0, [Refusal(item.index, "internal_error", detail)], frozenset({item.index}))
 
 
 def _combine(outcomes: Sequence[BatchOutcome]) -> BatchOutcome:
@@ -251,4 +254,5 @@ def _combine(outcomes: Sequence[BatchOutcome]) -> BatchOutcome:
         stored=sum(outcome.stored for outcome in outcomes),
         duplicates=sum(outcome.duplicates for outcome in outcomes),
         refusals=sorted((r for outcome in outcomes for r in outcome.refusals), key=lambda r: r.index),
+        refused=frozenset().union(*(outcome.refused for outcome in outcomes)),
     )

@@ -60,8 +60,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of a batch: `stored` and `duplicates` count readings, each refusal is one value or one whole message."""
+    """What became of a batch: `stored` and `duplicates` count readings, each refusal is one value or one whole message.
+
+    `refused` are the indexes of messages of which nothing was accepted.
+    """
 
     stored: int
     duplicates: int
     refusals: Sequence[Refusal]
+    refused: frozenset[int] = frozenset()

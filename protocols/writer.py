@@ -11,7 +11,7 @@ from django.utils import timezone
 from protocols.buffer import BatchBuffer
 from protocols.handoff import Committed
 from protocols.pipeline import process_messages
-from protocols.types import RawMessage
+from protocols.types import BatchOutcome, RawMessage
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class BatchWriter:
         self,
         *,
         buffer: BatchBuffer,
-        acknowledge: Callable[[Sequence[RawMessage]], None],
+        acknowledge: Callable[[Sequence[RawMessage], BatchOutcome], None],
         hand_on: Callable[[Committed], None],
         on_turn: Callable[[], None],
     ) -> None:
@@ -73,7 +73,7 @@ class BatchWriter:
                     return False
                 delay = min(2 * delay, LAST_RETRY_SECONDS)
             else:
-                self._acknowledge(batch)
+                self._acknowledge(batch, outcome)
                 self.message_count += len(batch)
                 self.rejected_count += len({refusal.index for refusal in outcome.refusals})
                 return True

@@ -14,10 +14,15 @@ _FIRST, _LAST = 20_000, 29_999
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Tell whether a server could listen there now."""
+    """Tell whether a server could listen there now, over TCP and over UDP."""
+    return _can_bind(port, host, socket.SOCK_STREAM) and _can_bind(port, host, socket.SOCK_DGRAM)
+
+
+def _can_bind(port: int, host: str, kind: socket.SocketKind) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(family, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:

@@ -5,37 +5,27 @@ is stored. The session is persistent: what is not acknowledged comes again, mark
 """
 
 import logging
-import os
-import platform
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from django.db import DatabaseError, InterfaceError, connection
-from django.utils import timezone
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from protocols.buffer import BatchBuffer
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
-from protocols.handoff import HandOffThread
+from protocols.listening import ListenerCore
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.logins import LoginSync
 from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
-from protocols.services import Heartbeat, record_heartbeat
-from protocols.types import Delivery, RawMessage
-from protocols.writer import BatchWriter
+from protocols.types import BatchOutcome, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 3.0
 KEEPALIVE_SECONDS = 30
 MAX_RECONNECT_SECONDS = 30
-START_RETRY_SECONDS = 2.0
 
 
 class MqttListener:
@@ -46,90 +36,60 @@ class MqttListener:
     ) -> None:
         self._address = address
         self._client_id = client_id
-        self._ready_file = ready_file
         self._login_sync = login_sync
-        # Half of what the broker sends without acknowledgement: one half is stored while the other arrives.
-        self._buffer = BatchBuffer(batch_size=MAX_INFLIGHT // 2)
-        self._hand_off = HandOffThread()
-        self._writer = BatchWriter(
-            buffer=self._buffer, acknowledge=self._acknowledge, hand_on=self._hand_off.put, on_turn=self._beat_when_due
+        self._core = ListenerCore(
+            name="mqtt",
+            acknowledge=self._acknowledge,
+            # Half of what the broker sends without acknowledgement: one half is stored while the other arrives.
+            batch_size=MAX_INFLIGHT // 2,
+            ready_file=ready_file,
+            on_beat=self._prune,
+            find_error=lambda: login_sync.last_error if login_sync else "",
         )
         self._client = self._make_client()
-        self._state = "connecting"
-        self._started_at = timezone.now()
         self._delivery_count = 0
         self._count_at_connect = 0
-        self._beat_at = 0.0
-        self._is_stopping = False
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last."""
+        return self._core.last_error
 
     def request_stop(self) -> None:
         """Stop reading, store and acknowledge what was read, then end. Only sets flags: signal handlers call it."""
-        self._is_stopping = True
-        self._writer.request_stop()
+        self._core.request_stop()
 
     def run(self) -> None:
         """Listen until told to stop."""
-        self._wait_for_database()
-        if self._is_stopping:
+        if not self._core.wait_for_database(self._continue_count):
             return
         if self._login_sync is not None:
             self._login_sync.start()
-        self._hand_off.start()
-        self._client.connect_async(self._address.host, self._address.port, KEEPALIVE_SECONDS)
-        self._client.loop_start()
-        try:
-            self._writer.run()
-        finally:
-            self._state = "stopped"
-            self._client.disconnect()  # queued behind the last PUBACKs
-            self._client.loop_stop()
-            self._hand_off.stop(timeout_seconds=5)
-            self._beat()
-            connection.close()
+        self._core.run(connect=self._connect, disconnect=self._disconnect)
 
     # --- Database side, main thread
 
-    def _wait_for_database(self) -> None:
-        """Continue the delivery count of the former process, as soon as the database answers."""
-        while not self._is_stopping:
-            try:
-                self._delivery_count = last_delivery_count(consumer=self._client_id)
-            except (DatabaseError, InterfaceError) as exc:
-                logger.warning("waiting for the database: %s", exc)
-                connection.close()
-                time.sleep(START_RETRY_SECONDS)
-            else:
-                return
+    def _continue_count(self) -> None:
+        """Continue the delivery count of the former process."""
+        self._delivery_count = last_delivery_count(consumer=self._client_id)
 
-    def _acknowledge(self, batch: Sequence[RawMessage]) -> None:
+    def _connect(self) -> None:
+        self._client.connect_async(self._address.host, self._address.port, KEEPALIVE_SECONDS)
+        self._client.loop_start()
+
+    def _disconnect(self) -> None:
+        self._client.disconnect()  # queued behind the last PUBACKs
+        self._client.loop_stop()
+
+    def _acknowledge(self, batch: Sequence[RawMessage], _outcome: BatchOutcome) -> None:
         for message in batch:
             delivery = message.delivery
             # What an earlier connection brought comes again on this one and is acknowledged then.
             if delivery is not None and delivery.count > self._count_at_connect:
                 self._client.ack(delivery.packet_id, 1)
 
-    def _beat_when_due(self) -> None:
-        if time.monotonic() >= self._beat_at:
-            self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
-            self._beat()
-
-    def _beat(self) -> None:
-        heartbeat = Heartbeat(
-            name="mqtt",
-            host=platform.node(),
-            pid=os.getpid(),
-            state=self._state,
-            started_at=self._started_at,
-            messages=self._writer.message_count,
-            rejected=self._writer.rejected_count,
-            last_error=(self._login_sync.last_error if self._login_sync else "") or self._writer.last_error,
-        )
-        try:
-            record_heartbeat(heartbeat=heartbeat, now=timezone.now())
-            prune_deliveries(consumer=self._client_id, count=self._delivery_count)
-        except (DatabaseError, InterfaceError) as exc:
-            logger.warning("no heartbeat: %s", exc)
-            connection.close()
+    def _prune(self) -> None:
+        prune_deliveries(consumer=self._client_id, count=self._delivery_count)
 
     # --- Broker side, paho's thread
 
@@ -152,29 +112,25 @@ class MqttListener:
         self, client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _props: Properties | None
     ) -> None:
         if reason.is_failure:
-            self._report_error(f"the broker refused the connection: {reason}")
+            self._core.report_error(f"the broker refused the connection: {reason}")
             return
         self._count_at_connect = self._delivery_count
         client.subscribe(TELEMETRY_SUBSCRIPTION, qos=1)
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Properties | None) -> None:
         if any(reason.is_failure for reason in reasons):
-            self._report_error(f"the broker refused the subscription to {TELEMETRY_SUBSCRIPTION}: {reasons[0]}")
+            self._core.report_error(f"the broker refused the subscription to {TELEMETRY_SUBSCRIPTION}: {reasons[0]}")
             return
-        self._state = "connected"
         logger.info("listening on %s at %s:%d", TELEMETRY_SUBSCRIPTION, self._address.host, self._address.port)
-        if self._ready_file is not None:
-            self._ready_file.touch()
+        self._core.mark_connected()
 
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: paho.DisconnectFlags, reason: ReasonCode, _props: Properties | None
     ) -> None:
-        if not self._is_stopping:
-            self._state = "connecting"
-            self._report_error(f"disconnected from the broker: {reason}")
+        self._core.mark_connecting(f"disconnected from the broker: {reason}")
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
-        self._report_error(f"no connection to the broker at {self._address.host}:{self._address.port}")
+        self._core.mark_connecting(f"no connection to the broker at {self._address.host}:{self._address.port}")
 
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         """Queue a message; waits while the buffer is full, which stops reading from the socket."""
@@ -188,7 +144,7 @@ class MqttListener:
             self._delivery_count += 1
             delivery = Delivery(self._client_id, self._delivery_count, message.mid, message.dup)
         tenant, device, _ = address
-        self._buffer.put(
+        self._core.put(
             RawMessage(
                 tenant=tenant,
                 device=device,
@@ -199,7 +155,3 @@ class MqttListener:
                 delivery=delivery,
             )
         )
-
-    def _report_error(self, error: str) -> None:
-        self._writer.last_error = error
-        logger.warning("%s", error)

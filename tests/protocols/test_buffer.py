@@ -84,3 +84,17 @@ def test_closing_lets_go_of_the_reader_and_of_what_is_inside() -> None:
     assert not buffer.put(message(1))
     assert numbers(buffer.take(timeout_seconds=5)) == [0]
     assert buffer.take(timeout_seconds=5) == []
+
+
+def test_what_is_offered_to_a_full_buffer_is_turned_away_at_once() -> None:
+    buffer = BatchBuffer(batch_size=1, capacity=1)
+    assert buffer.offer(message(1))
+    assert not buffer.offer(message(1))
+    buffer.take(timeout_seconds=0)
+    assert buffer.offer(message(1))
+
+
+def test_what_is_offered_to_a_closed_buffer_is_turned_away() -> None:
+    buffer = BatchBuffer()
+    buffer.close()
+    assert not buffer.offer(message(1))

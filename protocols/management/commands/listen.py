@@ -1,10 +1,11 @@
-"""`manage.py listen mqtt`: take telemetry from the broker until SIGTERM or SIGINT."""
+"""`manage.py listen <protocol>`: take telemetry in until SIGTERM or SIGINT."""
 
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -17,26 +18,41 @@ from protocols.mqtt.logins import LoginSync, PasswordFile
 logger = logging.getLogger(__name__)
 
 
+class Listener(Protocol):
+    """What this command runs."""
+
+    def run(self) -> None:
+        """Listen until told to stop."""
+
+    def request_stop(self) -> None:
+        """Make `run` return soon. Only sets flags: signal handlers call it."""
+
+
+def make_mqtt_listener(ready_file: Path | None) -> Listener:
+    """Return the listener of the broker in MQTT_URL."""
+    try:
+        address = parse_broker_url(settings.MQTT_URL)
+    except ValueError as exc:
+        raise CommandError(str(exc)) from exc
+    client_id = load_client_id(Path(settings.IIOT_DATA_DIR) / "secrets")
+    return MqttListener(address, client_id=client_id, ready_file=ready_file, login_sync=find_login_sync())
+
+
+# A new protocol adds its line here.
+LISTENERS: dict[str, Callable[[Path | None], Listener]] = {"mqtt": make_mqtt_listener}
+
+
 class Command(BaseCommand):
     """Runs one listener."""
 
     help = "Take telemetry from a protocol until told to stop."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("protocol", choices=["mqtt"])
+        parser.add_argument("protocol", choices=list(LISTENERS))
 
-    def handle(self, *_args: Any, **_options: Any) -> None:
-        try:
-            address = parse_broker_url(settings.MQTT_URL)
-        except ValueError as exc:
-            raise CommandError(str(exc)) from exc
+    def handle(self, *_args: Any, **options: Any) -> None:
         ready_file = os.environ.get("IIOT_READY_FILE")
-        listener = MqttListener(
-            address,
-            client_id=load_client_id(Path(settings.IIOT_DATA_DIR) / "secrets"),
-            ready_file=Path(ready_file) if ready_file else None,
-            login_sync=find_login_sync(),
-        )
+        listener = LISTENERS[options["protocol"]](Path(ready_file) if ready_file else None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: listener.request_stop())
         listener.run()

@@ -84,7 +84,7 @@ def test_nothing_is_acknowledged_before_it_is_committed(
         publish(platform, 1, 2, 3)
         wait_until(lambda: len(attempts) > 1)
         assert values(acme) == []
-        assert "away" in running._writer.last_error
+        assert "away" in running.last_error
         monkeypatch.setattr(writer, "process_messages", process_messages)
         wait_until(lambda: len(values(acme)) == 3)
     with run_listener():  # all was acknowledged in the end: nothing comes again

@@ -1,0 +1,150 @@
+"""What every listener process is made of: a bounded buffer, the writer, the hand-off, a heartbeat.
+
+A listener reads its socket in a thread of its own and calls `put` (waits while the buffer is full) or `offer` (says no
+instead). The main thread, in `run`, stores batches and then calls `acknowledge` with what became of them.
+"""
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.utils import timezone
+
+from protocols.buffer import BatchBuffer
+from protocols.handoff import HandOffThread
+from protocols.services import Heartbeat, record_heartbeat
+from protocols.types import BatchOutcome, RawMessage
+from protocols.writer import BatchWriter
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 3.0
+START_RETRY_SECONDS = 2.0
+
+Acknowledge = Callable[[Sequence[RawMessage], BatchOutcome], None]
+
+
+def do_nothing() -> None:
+    """Serve as the default of a hook."""
+
+
+class ListenerCore:
+    """One listener's way from socket to database; `run` returns after `request_stop`, with what was taken in stored.
+
+    `on_beat` runs with each heartbeat in the main thread and may use the database. `find_error` names a fault that
+    lasts, shown before the last one that passed.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        acknowledge: Acknowledge,
+        batch_size: int = 2_000,
+        ready_file: Path | None = None,
+        on_beat: Callable[[], None] = do_nothing,
+        find_error: Callable[[], str] = str,
+    ) -> None:
+        self.name = name
+        self.is_stopping = False
+        self._state = "connecting"
+        self._ready_file = ready_file
+        self._on_beat = on_beat
+        self._find_error = find_error
+        self._buffer = BatchBuffer(batch_size=batch_size)
+        self._hand_off = HandOffThread()
+        self._writer = BatchWriter(buffer=self._buffer, acknowledge=acknowledge, hand_on=self._hand_off.put, on_turn=self._beat_when_due)
+        self._started_at = timezone.now()
+        self._beat_at = 0.0
+
+    # --- For the thread that reads the socket
+
+    def put(self, message: RawMessage) -> bool:
+        """Take a message in, waiting while the buffer is full. False once the listener stops: it was not taken."""
+        return self._buffer.put(message)
+
+    def offer(self, message: RawMessage) -> bool:
+        """Take a message in if there is room. False: it was not taken, tell the sender to come again."""
+        return self._buffer.offer(message)
+
+    def mark_connected(self) -> None:
+        """Say that messages can come in; the first time this makes the process ready."""
+        self._state = "connected"
+        if self._ready_file is not None:
+            self._ready_file.touch()
+
+    def mark_connecting(self, error: str) -> None:
+        """Say that no messages can come in, and why."""
+        if not self.is_stopping:
+            self._state = "connecting"
+            self.report_error(error)
+
+    def report_error(self, error: str) -> None:
+        """Show an error on the listeners' page and in the log."""
+        self._writer.last_error = error
+        logger.warning("%s", error)
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last."""
+        return self._find_error() or self._writer.last_error
+
+    # --- For the main thread
+
+    def request_stop(self) -> None:
+        """Stop reading, store and acknowledge what was read, then end. Only sets flags: signal handlers call it."""
+        self.is_stopping = True
+        self._writer.request_stop()
+
+    def wait_for_database(self, load: Callable[[], None]) -> bool:
+        """Run `load`, which reads from the database, until it succeeds; False when told to stop first."""
+        while not self.is_stopping:
+            try:
+                load()
+            except (DatabaseError, InterfaceError) as exc:
+                logger.warning("waiting for the database: %s", exc)
+                connection.close()
+                time.sleep(START_RETRY_SECONDS)
+            else:
+                return True
+        return False
+
+    def run(self, *, connect: Callable[[], None], disconnect: Callable[[], None]) -> None:
+        """Connect, store until told to stop, then disconnect: by then all that can be acknowledged has been."""
+        self._hand_off.start()
+        try:
+            connect()
+            self._writer.run()
+        finally:
+            self._state = "stopped"
+            disconnect()
+            self._hand_off.stop(timeout_seconds=5)
+            self._beat()
+            connection.close()
+
+    def _beat_when_due(self) -> None:
+        if time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + HEARTBEAT_SECONDS
+            self._beat()
+
+    def _beat(self) -> None:
+        heartbeat = Heartbeat(
+            name=self.name,
+            host=platform.node(),
+            pid=os.getpid(),
+            state=self._state,
+            started_at=self._started_at,
+            messages=self._writer.message_count,
+            rejected=self._writer.rejected_count,
+            last_error=self.last_error,
+        )
+        try:
+            record_heartbeat(heartbeat=heartbeat, now=timezone.now())
+            self._on_beat()
+        except (DatabaseError, InterfaceError) as exc:
+            logger.warning("no heartbeat: %s", exc)
+            connection.close()

@@ -1,0 +1,33 @@
+"""Which addresses the platform connects to for tenants."""
+
+import pytest
+
+from iiot_site.lib.plant_network import DEFAULT_NETWORKS, OutsidePlantError, resolve_in_plant
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "192.168.0.9", "172.31.0.1", "100.64.0.1", "fd00::1"])
+def test_it_reaches_machines_in_private_networks(host: str) -> None:
+    assert resolve_in_plant(host, 4840, networks=DEFAULT_NETWORKS) == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1", "8.8.8.8", "0.0.0.0", "0x7f000001", "2130706433"],
+)
+def test_it_reaches_nothing_else(host: str) -> None:
+    with pytest.raises(OutsidePlantError):
+        resolve_in_plant(host, 4840, networks=DEFAULT_NETWORKS)
+
+
+def test_a_mapped_address_counts_as_the_one_inside() -> None:
+    assert resolve_in_plant("::ffff:10.0.0.1", 502, networks=DEFAULT_NETWORKS) == "::ffff:10.0.0.1"
+
+
+def test_the_installation_may_allow_its_own_networks() -> None:
+    assert resolve_in_plant("127.0.0.1", 502, networks=["127.0.0.0/8"]) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("host", ["no such name", "", "a" * 300])
+def test_a_name_without_an_address_is_told(host: str) -> None:
+    with pytest.raises(OutsidePlantError):
+        resolve_in_plant(host, 502, networks=[])
