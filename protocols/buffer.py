@@ -5,6 +5,7 @@ When it is full, `put` waits: the listener then stops reading from its socket an
 
 import time
 from collections import deque
+from collections.abc import Sequence
 from threading import Condition
 
 from protocols.types import RawMessage
@@ -40,6 +41,20 @@ class BatchBuffer:
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or not self._is_full())
             return self._append(message)
+
+    def put_all(self, messages: Sequence[RawMessage]) -> bool:
+        """Add messages that came together, waiting while the buffer is full. False, and none added, once it is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or not self._is_full())
+            if self._is_closed:
+                return False
+            was_empty = not self._messages
+            now = time.monotonic()
+            self._messages.extend([(now, message) for message in messages])
+            self._bytes += sum([len(message.payload) for message in messages])
+            if was_empty or self._is_batch_complete():
+                self._changed.notify_all()
+            return True
 
     def offer(self, message: RawMessage) -> bool:
         """Add a message without waiting. False, and not added, while the buffer is full and once it is closed."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 import redis.exceptions
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django_tenants.utils import schema_context
@@ -31,8 +32,7 @@ RULES_CHUNK_SIZE = 500
 MAX_QUEUED_VALUES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class StoredValue:
+class StoredValue(msgspec.Struct, frozen=True, gc=False):
     """A committed reading with what the live frame says about it."""
 
     device: DeviceRef
@@ -55,7 +55,7 @@ def hand_on_now(batch: Committed) -> None:
     count_messages(batch.schema, batch.message_count, batch.now)
     if not batch.values:
         return
-    push_readings(batch.schema, [(value.device, value.metric, value.reading) for value in batch.values])
+    push_readings(batch.schema, ((value.device, value.metric, value.reading) for value in batch.values))
     try:
         _hand_to_rules(batch)
     except (BrokerError, redis.exceptions.RedisError, OSError, DatabaseError, InterfaceError) as exc:
@@ -66,12 +66,14 @@ def _hand_to_rules(batch: Committed) -> None:
     with schema_context(batch.schema):
         watched = resolve_watched_series(batch.schema)
         oldest: dict[tuple[int, int], datetime] = {}
+        is_watched: dict[tuple[int, int], bool] = {}
         for value in batch.values:
-            device, reading = value.device, value.reading
-            if reading.value is None or reading.quality >= Quality.BAD:
-                continue  # decides nothing
-            if watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key):
-                pair = (reading.device_id, reading.metric_id)
+            reading = value.reading
+            pair = (reading.device_id, reading.metric_id)
+            if pair not in is_watched:
+                device = value.device
+                is_watched[pair] = watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key)
+            if is_watched[pair] and reading.value is not None and reading.quality < Quality.BAD:  # others decide nothing
                 oldest[pair] = min(reading.ts, oldest.get(pair, reading.ts))
         series = [[*pair, ts.isoformat()] for pair, ts in oldest.items()]
         for start in range(0, len(series), RULES_CHUNK_SIZE):

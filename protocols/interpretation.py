@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from devices.keys import is_metric_key
 from devices.types import DeviceRef, MetricRef
 from protocols.types import Refusal, Sample
@@ -23,8 +25,7 @@ class TimePolicy:
     max_ahead: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """Where and when a message came in and was read; `stamp` is the time of values without one, see `receipt_times`."""
 
     index: int
@@ -53,40 +54,53 @@ def interpret_samples(
     samples: Sequence[Sample],
     *,
     device: DeviceRef,
-    metrics: Mapping[tuple[int, str], MetricRef],
+    metrics: Mapping[str, MetricRef],
     receipt: Receipt,
     policy: TimePolicy,
 ) -> tuple[list[tuple[NewReading, MetricRef]], list[Refusal]]:
-    """Turn the samples of one message into readings, and say why the others are refused."""
+    """Turn the samples of one message into readings, and say why the others are refused.
+
+    `metrics` are those of the device's type, by key.
+    """
     readings: list[tuple[NewReading, MetricRef]] = []
     refusals: list[Refusal] = []
     occurrences: dict[str, int] = {}
+    oldest, newest = receipt.now - policy.max_age, receipt.received_at + policy.max_ahead
     for sample in samples:
         ts = sample.ts
         if ts is None:
             ts = receipt.stamp + occurrences.get(sample.metric, 0) * _TICK
             occurrences[sample.metric] = occurrences.get(sample.metric, 0) + 1
-        metric = metrics.get((device.device_type_id, sample.metric))
-        fault = _find_fault(sample, ts, receipt, policy)
-        if metric is None:
+        metric = metrics.get(sample.metric)
+        fault = None
+        # The first question answers for nearly all that comes; the second finds out what is wrong, if anything is.
+        if not (oldest <= ts <= newest and _is_plain_number(sample.value, metric)):
+            fault = _find_value_fault(sample) or _find_time_fault(sample, ts, oldest, newest) or _find_misfit(sample, metric, device)
+        if metric is None or fault is not None:
             reason, detail = fault or _explain_missing(sample.metric, device)
-        else:
-            reason, detail = fault or _find_misfit(sample, metric)
-        if metric is None or reason:
             refusals.append(Refusal(receipt.index, reason, detail, sample.metric))
         else:
             readings.append((_make_reading(sample, device, metric, ts, receipt.received_at), metric))
     return readings, refusals
 
 
-def _find_fault(sample: Sample, ts: datetime, receipt: Receipt, policy: TimePolicy) -> tuple[str, str] | None:
+def _is_plain_number(value: bool | float | str | None, metric: MetricRef | None) -> bool:
+    return type(value) is float and metric is not None and metric.data_type == "number" and -MAX_MAGNITUDE <= value <= MAX_MAGNITUDE
+
+
+def _find_time_fault(sample: Sample, ts: datetime, oldest: datetime, newest: datetime) -> tuple[str, str] | None:
+    name = sample.metric[:64]
+    if ts < oldest:
+        return "too_old", f"{name!r} is from {ts.isoformat()}; readings may go back to {oldest.date().isoformat()}. Is ts in milliseconds?"
+    if ts > newest:
+        return "in_future", f"{name!r} is from {ts.isoformat()}, later than now; check the device's clock."
+    return None
+
+
+def _find_value_fault(sample: Sample) -> tuple[str, str] | None:
     name = sample.metric[:64]
     if sample.value is None:
         return "no_value", f"{name!r} is null; leave out what has no value."
-    if ts < receipt.now - policy.max_age:
-        return "too_old", f"{name!r} is from {ts.isoformat()}; readings may be {policy.max_age.days} days old. Is ts in milliseconds?"
-    if ts > receipt.received_at + policy.max_ahead:
-        return "in_future", f"{name!r} is from {ts.isoformat()}, later than now; check the device's clock."
     if isinstance(sample.value, float) and abs(sample.value) > MAX_MAGNITUDE:
         return "out_of_range", f"{name!r} is larger than anything that is measured; numbers may reach ±{MAX_MAGNITUDE:g}."
     if isinstance(sample.value, str) and len(sample.value) > MAX_TEXT_LENGTH:
@@ -105,9 +119,11 @@ def _explain_missing(key: str, device: DeviceRef) -> tuple[str, str]:
     return "too_many_metrics", f"The device type has as many metrics as it may; {key!r} was not added."
 
 
-def _find_misfit(sample: Sample, metric: MetricRef) -> tuple[str, str]:
+def _find_misfit(sample: Sample, metric: MetricRef | None, device: DeviceRef) -> tuple[str, str] | None:
+    if metric is None:
+        return _explain_missing(sample.metric, device)
     if sample.value is None or _fits(sample.value, metric.data_type):
-        return "", ""
+        return None
     return "wrong_type", f"{metric.key!r} is a {metric.data_type} and got a {data_type_of(sample.value)}; send what the metric expects."
 
 
@@ -118,11 +134,11 @@ def _fits(value: bool | float | str, data_type: str) -> bool:
 
 def _make_reading(sample: Sample, device: DeviceRef, metric: MetricRef, ts: datetime, received_at: datetime) -> NewReading:
     text = sample.value if isinstance(sample.value, str) else None
-    value = float(sample.value) if isinstance(sample.value, bool | float) else None
+    value = float(sample.value) if text is None else None  # type: ignore[arg-type]  # no_value was refused
     quality = sample.quality
     if _is_implausible(value, metric) or (sample.unit and metric.unit and sample.unit != metric.unit):
         quality = max(quality, UNCERTAIN)
-    return NewReading(device_id=device.id, metric_id=metric.id, ts=ts, received_at=received_at, value=value, text=text, quality=quality)
+    return NewReading(device.id, metric.id, ts, received_at, value, text, quality)
 
 
 def _is_implausible(value: float | None, metric: MetricRef) -> bool:

@@ -55,7 +55,7 @@ class ListenerCore:
         self._ready_file = ready_file
         self._on_beat = on_beat
         self._find_error = find_error
-        self._buffer = BatchBuffer(batch_size=batch_size)
+        self._buffer = BatchBuffer(batch_size=batch_size, capacity=max(10_000, 4 * batch_size))
         self._hand_off = HandOffThread()
         self._writer = BatchWriter(buffer=self._buffer, acknowledge=acknowledge, hand_on=self._hand_off.put, on_turn=self._beat_when_due)
         self._started_at = timezone.now()
@@ -66,6 +66,10 @@ class ListenerCore:
     def put(self, message: RawMessage) -> bool:
         """Take a message in, waiting while the buffer is full. False once the listener stops: it was not taken."""
         return self._buffer.put(message)
+
+    def put_all(self, messages: Sequence[RawMessage]) -> bool:
+        """Take in messages that came together, as `put` does."""
+        return self._buffer.put_all(messages)
 
     def offer(self, message: RawMessage) -> bool:
         """Take a message in if there is room. False: it was not taken, tell the sender to come again."""

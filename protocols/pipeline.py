@@ -7,9 +7,9 @@ Whoever called acknowledges to the device after `process_messages` has returned.
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 import psycopg
 from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
@@ -20,6 +20,7 @@ from devices.services import record_activity, register_metrics
 from devices.types import DeviceRef, MetricRef, NewMetric
 from iiot_site.lib.errors import IIoTError
 from protocols.accounting import count_ingest, count_repeated, find_refused
+from protocols.activity import remember_written, select_due
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
 from protocols.errors import MessageError
@@ -49,22 +50,18 @@ _DATA_ERRORS = (
     LookupError,
 )
 
+_NO_METRICS: Mapping[str, MetricRef] = {}
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+
+class _Item(msgspec.Struct, frozen=True, gc=False):
     """A message of the batch after decoding: samples, or the error that took their place."""
 
     index: int
     message: RawMessage
     samples: Sequence[Sample]
     error: MessageError | None
-
-    @property
-    def can_be_redelivered_unnoticed(self) -> bool:
-        """Whether its readings carry no time of their own that would identify them."""
-        return self.message.delivery is not None and (
-            self.error is not None or any(s.ts is None or s.counts_from_receipt for s in self.samples)
-        )
+    needs_stamp: bool = False
+    can_come_again_unnoticed: bool = True  # its readings carry no time of their own that would identify them
 
 
 def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: Callable[[Committed], None] = hand_on_now) -> BatchOutcome:
@@ -82,19 +79,22 @@ def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: 
     return _combine(outcomes)
 
 
-def _decode(index: int, message: RawMessage, device: DeviceRef | None) -> _Item:
+def _decode(index: int, message: RawMessage, device: DeviceRef | None, max_bytes: int) -> _Item:
     """Decode as the transport says, else as the device's type says."""
-    max_bytes = settings.IIOT_MAX_MESSAGE_BYTES
     if device is None:
         codec, context = message.codec or AUTO, FrameContext(max_bytes, message.received_at, message.device)
     else:
         codec = message.codec or device.codec
         context = FrameContext(max_bytes, message.received_at, device.key, device.sole_metric, device.line_precision)
     try:
-        frame = decode_frame(message.payload, codec=codec, context=context)
+        samples = decode_frame(message.payload, codec=codec, context=context).samples
     except MessageError as error:
         return _Item(index, message, (), error)
-    return _Item(index, message, frame.samples, None)
+    needs_stamp = counts_from_receipt = False
+    for sample in samples:
+        needs_stamp = needs_stamp or sample.ts is None
+        counts_from_receipt = counts_from_receipt or sample.counts_from_receipt
+    return _Item(index, message, samples, None, needs_stamp, needs_stamp or counts_from_receipt)
 
 
 def _process_tenant(
@@ -109,7 +109,8 @@ def _process_tenant(
         return BatchOutcome(0, 0, refusals, frozenset(index for index, _ in group))
     with tenant_context(tenant):
         devices = resolve_devices(tenant.schema_name, {message.device for _, message in group})
-        items = [_decode(index, message, devices.get(message.device)) for index, message in group]
+        max_bytes = settings.IIOT_MAX_MESSAGE_BYTES
+        items = [_decode(index, message, devices.get(message.device), max_bytes) for index, message in group]
         return _combine(_store_or_split(tenant.schema_name, items, until, now, hand_on))
 
 
@@ -132,7 +133,7 @@ def _store_or_split(
 
 def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: datetime) -> tuple[BatchOutcome, Committed]:
     """Write everything of one tenant, inside the caller's transaction."""
-    unmarked = {item.index: item.message for item in items if item.can_be_redelivered_unnoticed}
+    unmarked = {item.index: item.message for item in items if item.can_come_again_unnoticed and item.message.delivery is not None}
     repeated = find_duplicates(unmarked)
     fresh = [item for item in items if item.index not in repeated]
     devices = resolve_devices(schema, {item.message.device for item in fresh})
@@ -140,6 +141,7 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     values: list[StoredValue] = []
     refusals: list[Refusal] = []
     seen: dict[int, datetime] = {}
+    policy = _time_policy()
     for item in fresh:
         device = devices.get(item.message.device)
         refusal = _refuse_whole(item, device)
@@ -147,14 +149,15 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
             refusals += [refusal] if refusal else []
             continue
         seen[device.id] = max(item.message.received_at, seen.get(device.id, item.message.received_at))
-        readings, refused = interpret_samples(
-            item.samples, device=device, metrics=metrics, receipt=_receipt(schema, item, device, now), policy=_time_policy()
-        )
-        values += [StoredValue(device, metric, reading) for reading, metric in readings]
+        known = metrics.get(device.device_type_id, _NO_METRICS)
+        receipt = _receipt(schema, item, device, now)
+        readings, refused = interpret_samples(item.samples, device=device, metrics=known, receipt=receipt, policy=policy)
+        for reading, metric in readings:
+            values.append(StoredValue(device, metric, reading))
         refusals += refused
     outcome = store_readings(readings=[value.reading for value in values], now=now)
     record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
-    record_activity(seen=seen)
+    _record_activity(schema, seen)
     record_deliveries(unmarked.values(), delivery_until=until)
     sample_counts = {item.index: len(item.samples) for item in items}
     record_ingest(
@@ -172,20 +175,30 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     return BatchOutcome(outcome.stored, duplicates, refusals, nothing_taken), Committed(schema, tuple(values), len(items), now)
 
 
-def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, DeviceRef]) -> dict[tuple[int, str], MetricRef]:
-    """Return the metrics of all devices in the batch, those among them that had to be registered too."""
+def _record_activity(schema: str, seen: Mapping[int, datetime]) -> None:
+    due = select_due(schema, seen)
+    if due:
+        record_activity(seen=due)
+        transaction.on_commit(lambda: remember_written(schema, due))
+
+
+def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, DeviceRef]) -> dict[int, dict[str, MetricRef]]:
+    """Return the metrics of all devices in the batch by type and key, those among them that had to be registered too."""
     metrics = resolve_metrics(schema, {device.device_type_id for device in devices.values()})
     missing: dict[tuple[int, str], NewMetric] = {}
     for item in items:
         device = devices.get(item.message.device)
         if device is None or not device.is_enabled or not device.registers_unknown_metrics:
             continue
+        type_id = device.device_type_id
+        known = metrics[type_id]
         for sample in item.samples:
-            key = (device.device_type_id, sample.metric)
-            if key not in metrics and key not in missing and sample.value is not None and is_metric_key(sample.metric):
-                missing[key] = NewMetric(device.device_type_id, sample.metric, data_type_of(sample.value))
+            key = sample.metric
+            if key not in known and (type_id, key) not in missing and sample.value is not None and is_metric_key(key):
+                missing[type_id, key] = NewMetric(type_id, key, data_type_of(sample.value))
     if missing:
-        metrics |= register_metrics(metrics=list(missing.values()))
+        for (type_id, key), metric in register_metrics(metrics=list(missing.values())).items():
+            metrics[type_id] = {**metrics[type_id], key: metric}  # the former one is in a cache
         type_ids = {type_id for type_id, _ in missing}
         transaction.on_commit(lambda: forget_metrics(schema, type_ids))
     return metrics
@@ -204,7 +217,7 @@ def _refuse_whole(item: _Item, device: DeviceRef | None) -> Refusal | None:
 def _receipt(schema: str, item: _Item, device: DeviceRef, now: datetime) -> Receipt:
     received_at = item.message.received_at
     stamp = received_at
-    if any(sample.ts is None for sample in item.samples):
+    if item.needs_stamp:
         ticks = count_ticks(item.samples)
         stamp = claim_receipt_time(schema=schema, device_id=device.id, received_at=received_at, ticks=ticks)
     return Receipt(item.index, received_at, stamp, now)

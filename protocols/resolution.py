@@ -11,6 +11,7 @@ from cachetools import TTLCache
 
 from devices.selectors import load_device_refs, load_metric_refs
 from devices.types import DeviceRef, MetricRef
+from protocols.activity import forget_written
 from rules.selectors import WatchedSeries, load_watched_series
 
 TTL_SECONDS = 5
@@ -37,8 +38,8 @@ def resolve_devices(schema: str, keys: Collection[str]) -> dict[str, DeviceRef]:
     return known
 
 
-def resolve_metrics(schema: str, device_type_ids: Collection[int]) -> dict[tuple[int, str], MetricRef]:
-    """Return the metrics of device types of the current tenant, by type and key."""
+def resolve_metrics(schema: str, device_type_ids: Collection[int]) -> dict[int, dict[str, MetricRef]]:
+    """Return the metrics of device types of the current tenant, by type and key. The inner ones are not to be changed."""
     with _lock:
         known = {type_id: refs for type_id in device_type_ids if (refs := _metrics.get((schema, type_id))) is not None}
     missing = [type_id for type_id in device_type_ids if type_id not in known]
@@ -49,7 +50,7 @@ def resolve_metrics(schema: str, device_type_ids: Collection[int]) -> dict[tuple
         with _lock:
             _metrics.update({(schema, type_id): refs for type_id, refs in loaded.items()})
         known |= loaded
-    return {(type_id, key): ref for type_id, refs in known.items() for key, ref in refs.items()}
+    return known
 
 
 def forget_metrics(schema: str, device_type_ids: Collection[int]) -> None:
@@ -76,3 +77,4 @@ def clear_caches() -> None:
         _devices.clear()
         _metrics.clear()
         _watched.clear()
+    forget_written()

@@ -1,12 +1,13 @@
-"""One message on its way through the pipeline."""
+"""One message on its way through the pipeline. What is made for every message is a msgspec struct: a tenth of a dataclass's time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """How a broker may send the same message again: the consumer's session, the packet id, its DUP flag."""
 
     consumer: str
@@ -15,8 +16,7 @@ class Delivery:
     is_redelivery: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RawMessage:
+class RawMessage(msgspec.Struct, frozen=True, gc=False):
     """A frame as a listener took it from its socket; who sent it has been proven by then.
 
     `codec` is set where the transport names the format, as a content type does; else the device type's codec counts.
@@ -32,8 +32,7 @@ class RawMessage:
     codec: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True, gc=False):
     """One decoded value; None where the device says that it has none.
 
     `ts` is None where the device sent no time; `quality` is 0 good, 1 uncertain, 2 bad; `unit` is "" where none came.

@@ -3,10 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from django.db import connection
 from django.utils import timezone
+from msgspec.structs import replace
 
 from protocols.buffer import BatchBuffer
 from protocols.handoff import Committed

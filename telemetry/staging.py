@@ -22,12 +22,16 @@ def encode_numbers(readings: Iterable[NewReading]) -> bytes:
     """Return readings that have a value as one binary COPY stream, columns as in `STAGE_COLUMNS`."""
     epoch, pack = _EPOCH, _pack
     rows = [_HEADER]
-    received_at, received = epoch, 0
+    ts = received_at = epoch
+    source = received = 0
     for r in readings:
-        if r.received_at is not received_at:  # many readings share one message, and so one moment
+        if r.ts is not ts:  # many readings share one message, and so its times
+            ts = r.ts
+            source = _microseconds(ts - epoch)
+        if r.received_at is not received_at:
             received_at = r.received_at
             received = _microseconds(received_at - epoch)
-        rows.append(pack(6, 8, _microseconds(r.ts - epoch), 8, r.value, 4, r.device_id, 2, r.metric_id, 2, r.quality, 8, received))
+        rows.append(pack(6, 8, source, 8, r.value, 4, r.device_id, 2, r.metric_id, 2, r.quality, 8, received))
     rows.append(_TRAILER)
     return b"".join(rows)
 
@@ -38,4 +42,4 @@ def _microseconds(span: timedelta) -> int:
 
 def days_of(readings: Iterable[NewReading]) -> set[date]:
     """Return the UTC days that the readings fall into."""
-    return {_EPOCH_DAY + timedelta(days=n) for n in {(r.ts - _EPOCH).days for r in readings}}
+    return {_EPOCH_DAY + timedelta(days=n) for n in {(ts - _EPOCH).days for ts in {r.ts for r in readings}}}

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class NewReading:
+
+class NewReading(msgspec.Struct, frozen=True, gc=False):
     """One value of one metric at one time; exactly one of `value` and `text` is set. Booleans are 0.0 and 1.0.
 
     `value` is finite, `text` has at most 1024 characters and no NUL, `ts` lies inside the age policy.

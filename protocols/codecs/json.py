@@ -32,9 +32,13 @@ def decode_telemetry(payload: bytes, *, max_bytes: int) -> list[Sample]:
 def read_telemetry(document: object) -> list[Sample]:
     """Read a document that has passed the gate: one message or a list of messages."""
     samples: list[Sample] = []
-    for message in document if isinstance(document, list) else [document]:
-        samples += _read_message(message)
+    if not isinstance(document, list):
+        samples = _read_message(document)
         check_count(samples)
+    else:
+        for message in document:
+            samples += _read_message(message)
+            check_count(samples)
     if not samples:
         raise InvalidShapeError('The message holds no value; send at least one, such as {"temperature": 21.5}.')
     return samples
@@ -52,7 +56,7 @@ def read_timestamp(raw: object) -> datetime:
     Raises:
         InvalidTimestampError: it is neither.
     """
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
+    if type(raw) is int or type(raw) is float:
         if 0 <= raw <= _LAST_MS:
             return _EPOCH + timedelta(milliseconds=raw)
     elif isinstance(raw, str) and _HAS_DATE_AND_TIME.match(raw):
@@ -72,12 +76,19 @@ def _read_message(message: object) -> list[Sample]:
     if not isinstance(message, dict):
         raise InvalidShapeError('A message is an object, such as {"temperature": 21.5}, or a list of objects.')
     if "ts" not in message and "values" not in message:
-        return [_read_value(metric, raw, None) for metric, raw in message.items()]
+        return _read_values(message, None)
     values = message.get("values")
     if not isinstance(values, dict) or not message.keys() <= {"ts", "values"}:
         raise InvalidShapeError('Put the values under "values" next to "ts": {"ts": 1763600000000, "values": {"temperature": 21.5}}.')
     ts = read_timestamp(message["ts"]) if "ts" in message else None
-    return [_read_value(metric, raw, ts) for metric, raw in values.items()]
+    return _read_values(values, ts)
+
+
+def _read_values(values: dict[str, object], ts: datetime | None) -> list[Sample]:
+    return [
+        Sample(metric, raw, ts) if type(raw) is float else _read_value(metric, raw, ts)  # nearly all are fractions
+        for metric, raw in values.items()
+    ]
 
 
 def _read_value(metric: str, raw: object, ts: datetime | None) -> Sample:

@@ -1,8 +1,9 @@
 """All codecs, by name, and which one a frame is in where nobody said."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import parse_json, parse_text
@@ -24,8 +25,7 @@ CODEC_BY_CONTENT_TYPE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FrameContext:
+class FrameContext(msgspec.Struct, frozen=True, gc=False):
     """What a codec may know beside the bytes: the sender's key, what its type says, and when the frame came."""
 
     max_bytes: int
@@ -35,8 +35,7 @@ class FrameContext:
     line_precision: str = "ns"
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedFrame:
+class DecodedFrame(msgspec.Struct, frozen=True, gc=False):
     """The samples of a frame, and the codec that read them."""
 
     codec: str

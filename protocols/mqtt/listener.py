@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
 from protocols.mqtt.address import BrokerAddress
+from protocols.mqtt.link import BulkClient
 from protocols.mqtt.logins import LoginSync
+from protocols.mqtt.packets import Publish
 from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
 from protocols.types import BatchOutcome, Delivery, RawMessage
 
@@ -82,21 +84,17 @@ class MqttListener:
         self._client.loop_stop()
 
     def _acknowledge(self, batch: Sequence[RawMessage], _outcome: BatchOutcome) -> None:
-        for message in batch:
-            delivery = message.delivery
-            # What an earlier connection brought comes again on this one and is acknowledged then.
-            if delivery is not None and delivery.count > self._count_at_connect:
-                self._client.ack(delivery.packet_id, 1)
+        # What an earlier connection brought comes again on this one and is acknowledged then.
+        since = self._count_at_connect
+        self._client.acknowledge([m.delivery.packet_id for m in batch if m.delivery is not None and m.delivery.count > since])
 
     def _prune(self) -> None:
         prune_deliveries(consumer=self._client_id, count=self._delivery_count)
 
     # --- Broker side, paho's thread
 
-    def _make_client(self) -> paho.Client:
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, self._client_id, clean_session=False, protocol=MQTTProtocolVersion.MQTTv311, manual_ack=True
-        )
+    def _make_client(self) -> BulkClient:
+        client = BulkClient(client_id=self._client_id, protocol=MQTTProtocolVersion.MQTTv311, on_publishes=self._on_publishes)
         client.username_pw_set(self._address.username, self._address.password)
         if self._address.uses_tls:
             client.tls_set()
@@ -105,7 +103,6 @@ class MqttListener:
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
-        client.on_message = self._on_message
         return client
 
     def _on_connect(
@@ -132,26 +129,20 @@ class MqttListener:
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         self._core.mark_connecting(f"no connection to the broker at {self._address.host}:{self._address.port}")
 
-    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        """Queue a message; waits while the buffer is full, which stops reading from the socket."""
-        address = parse_topic(message.topic)
-        # A retained message comes again with every subscription; it was taken in when it was published.
-        if address is None or message.retain:
-            client.ack(message.mid, message.qos)
-            return
-        delivery = None
-        if message.qos > 0:
-            self._delivery_count += 1
-            delivery = Delivery(self._client_id, self._delivery_count, message.mid, message.dup)
-        tenant, device, _ = address
-        self._core.put(
-            RawMessage(
-                tenant=tenant,
-                device=device,
-                payload=bytes(message.payload),
-                received_at=datetime.now(UTC),
-                protocol="mqtt",
-                source=message.topic,
-                delivery=delivery,
-            )
-        )
+    def _on_publishes(self, publishes: Sequence[Publish]) -> None:
+        """Queue messages; waits while the buffer is full, which stops reading from the socket."""
+        received_at = datetime.now(UTC)
+        messages: list[RawMessage] = []
+        for publish in publishes:
+            address = parse_topic(publish.topic)
+            # A retained message comes again with every subscription; it was taken in when it was published.
+            if address is None or publish.is_retained:
+                self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
+                continue
+            delivery = None
+            if publish.packet_id:
+                self._delivery_count += 1
+                delivery = Delivery(self._client_id, self._delivery_count, publish.packet_id, publish.is_repeated)
+            messages.append(RawMessage(address.tenant, address.device, publish.payload, received_at, "mqtt", address.topic, delivery))
+        if messages:
+            self._core.put_all(messages)

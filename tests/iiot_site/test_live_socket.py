@@ -17,6 +17,7 @@ from django_tenants.utils import tenant_context
 from devices.models import Device
 from iiot_site import live_consumer
 from iiot_site.asgi import application
+from iiot_site.lib import live
 from iiot_site.lib.live import group_name, push_frames
 from iiot_site.live_access import LiveCaller
 from tenants.models import Membership, Tenant, User
@@ -293,3 +294,22 @@ async def test_a_topic_left_during_the_check_is_no_lost_right(monkeypatch: pytes
     monkeypatch.setattr(consumer, "_authenticate", authenticate)
     monkeypatch.setattr(consumer, "_readable", leave_one_and_answer)
     assert await consumer._may_stay()
+
+
+async def test_what_a_page_follows_is_known_while_it_is_open(acme: Tenant, globex: Tenant, acme_viewer: User, device: Device) -> None:
+    session = await sync_to_async(session_of)(acme_viewer)
+    topic = f"device:{device.uuid}"
+
+    def watched(schema: str) -> frozenset[str] | None:
+        live._watched.clear()
+        return live.list_watched_topics(schema, "device")
+
+    async with opened("/t/acme/ws/live", headers(cookie=session)) as socket:
+        await ask(socket, {"type": "subscribe", "topics": [topic, "incidents"]})
+        assert await sync_to_async(watched)(acme.schema_name) == frozenset({topic})
+        assert await sync_to_async(watched)(globex.schema_name) == frozenset()
+    for _ in range(50):
+        if not await sync_to_async(watched)(acme.schema_name):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("a closed page still counts")

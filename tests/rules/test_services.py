@@ -1,12 +1,12 @@
 """Readings become signals by the rules; rules that change take their alerts with them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from msgspec.structs import replace
 from pytest_django import DjangoAssertNumQueries
 
 from alerting.models import Alert, Incident, Severity

@@ -20,7 +20,22 @@ def device_ref(n: int) -> DeviceRef:
 def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[tuple[str, Any]]]]:
     calls: list[tuple[str, list[tuple[str, Any]]]] = []
     monkeypatch.setattr(live, "push_frames", lambda schema, frames: calls.append((schema, list(frames))))
+    topics = frozenset(f"device:{uuid.UUID(int=n)}" for n in (1, 2))
+    monkeypatch.setattr(live, "list_watched_topics", lambda *_: topics)
     return calls
+
+
+def test_devices_that_nobody_watches_cost_no_frame(pushed: list[tuple[str, list[tuple[str, Any]]]]) -> None:
+    live.push_readings("t_acme", [(device_ref(n), METRIC, new_reading(0, 1.5)) for n in (2, 3)])
+    assert [topic for _, frames in pushed for topic, _ in frames] == [f"device:{uuid.UUID(int=2)}"]
+
+
+def test_where_redis_does_not_say_who_watches_all_is_sent(
+    pushed: list[tuple[str, list[tuple[str, Any]]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "list_watched_topics", lambda *_: None)
+    live.push_readings("t_acme", [(device_ref(3), METRIC, new_reading(0, 1.5))])
+    assert len(pushed[0][1]) == 1
 
 
 def test_a_batch_makes_one_frame_per_device(pushed: list[tuple[str, list[tuple[str, Any]]]]) -> None:

@@ -1,0 +1,129 @@
+"""What the ingest benchmarks share: tenants with devices and rules, processes, CPU time, what the database holds."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import django
+import psutil
+from django.core.management import call_command
+from django.db import connection
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
+django.setup()
+
+from django.utils import timezone  # noqa: E402 - Django must be set up first
+from django_tenants.utils import tenant_context  # noqa: E402
+
+from devices.models import Device, DeviceType, Metric  # noqa: E402
+from rules.models import Rule  # noqa: E402
+from rules.services import save_rule  # noqa: E402
+from tenants.models import Tenant  # noqa: E402
+from tenants.services import create_tenant, provision_tenant  # noqa: E402
+
+METRICS = ("temperature", "pressure", "vibration")
+WATCHED_SHARE = 0.3  # of the devices, one metric of three each: rules on 10 % of the series
+LEDGER_SQL = "SELECT coalesce(sum(received), 0), coalesce(sum(stored), 0), coalesce(sum(duplicate), 0) FROM telemetry_ingestledger"
+NEVER = {"type": "threshold", "metric": "temperature", "operator": ">", "threshold": 1e6}
+
+
+def make_plant(slugs: Collection[str], *, devices: int) -> list[Tenant]:
+    """Return the tenants, made with `devices` each where they are not there yet, and a rule on a tenth of the series."""
+    if not Path(os.environ["IIOT_DATA_DIR"], "secrets").exists():
+        Path(os.environ["IIOT_DATA_DIR"], "secrets").mkdir(parents=True)
+    call_command("migrate_schemas", "--shared", verbosity=0)
+    return [_make_tenant(slug, devices) for slug in slugs]
+
+
+def _make_tenant(slug: str, devices: int) -> Tenant:
+    tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
+    if tenant is None:
+        tenant = create_tenant(slug=slug, name=slug)
+        provision_tenant(tenant_id=tenant.pk)
+        tenant.refresh_from_db()
+    with tenant_context(tenant):
+        types = {name: _make_type(name) for name in ("Watched", "Unwatched")}
+        missing = range(Device.objects.count(), devices)
+        Device.objects.bulk_create(
+            Device(key=f"dev{n}", name=f"dev{n}", device_type=types["Watched" if n < devices * WATCHED_SHARE else "Unwatched"])
+            for n in missing
+        )
+        if not Rule.objects.exists():
+            save_rule(rule=Rule(name="Never", severity="high", condition=NEVER, device_type=types["Watched"]), now=timezone.now())
+    return tenant
+
+
+def _make_type(name: str) -> DeviceType:
+    device_type, is_new = DeviceType.objects.get_or_create(name=name)
+    if is_new:
+        Metric.objects.bulk_create(Metric(device_type=device_type, key=key) for key in METRICS)
+    return device_type
+
+
+def count_readings(tenants: Collection[Tenant]) -> int:
+    """Return how many readings the tenants have."""
+    total = 0
+    for tenant in tenants:
+        with tenant_context(tenant), connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM telemetry_reading")
+            total += cursor.fetchone()[0]
+    return total
+
+
+def count_in_ledger(tenants: Collection[Tenant]) -> tuple[int, int, int]:
+    """Return received, stored and duplicate of the tenants' ledgers; cheap, so it may be polled."""
+    totals = [0, 0, 0]
+    for tenant in tenants:
+        with tenant_context(tenant), connection.cursor() as cursor:
+            cursor.execute(LEDGER_SQL)
+            totals = [total + int(value) for total, value in zip(totals, cursor.fetchone(), strict=True)]
+    return totals[0], totals[1], totals[2]
+
+
+def clear_readings(tenants: Collection[Tenant]) -> None:
+    """Empty what the ingest writes."""
+    for tenant in tenants:
+        with tenant_context(tenant), connection.cursor() as cursor:
+            cursor.execute("TRUNCATE telemetry_reading, telemetry_latestreading, telemetry_ingestledger, rules_rulestate")
+
+
+@contextmanager
+def process(*command: str, ready: str = "", env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run Python with these arguments until the end of the block; wait for the file named `ready` if there is one."""
+    if ready:
+        Path(ready).unlink(missing_ok=True)
+    environment = {**os.environ, **(env or {}), **({"IIOT_READY_FILE": ready} if ready else {})}
+    running = subprocess.Popen([sys.executable, *command], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        while ready and not Path(ready).exists():
+            if running.poll() is not None:
+                sys.exit(f"{command} ended with {running.returncode} before it was ready")
+            time.sleep(0.05)
+        yield running
+    finally:
+        running.terminate()
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+        if running.stdout is not None:
+            running.stdout.close()
+
+
+def cpu_seconds(*, without: Collection[int] = ()) -> float:
+    """Return the CPU time of the servers and processes of this run so far, but for the process ids in `without`."""
+    root = psutil.Process(os.getppid())
+    total = 0.0
+    for member in [root, *root.children(recursive=True)]:
+        if member.pid in without or member.pid == os.getpid():
+            continue
+        try:
+            times = member.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
