@@ -8,7 +8,8 @@ on in a thread of its own; a request over HTTP waits for it, as long as Redis ta
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +21,9 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from devices.types import DeviceRef, MetricRef
 from protocols.resolution import resolve_watched_series
+from protocols.rules_gate import RulesGate
 from rules.tasks import evaluate_series_task
+from rules.types import SeriesSince
 from telemetry.live import push_readings
 from telemetry.models import Quality
 from telemetry.rate import count_messages
@@ -52,32 +55,48 @@ class Committed:
 
 def hand_on_now(batch: Committed) -> None:
     """Push to live pages, count, and tell the rules which series they watch have something new."""
+    _show(batch)
+    tell_rules(batch.schema, find_watched(batch))
+
+
+def _show(batch: Committed) -> None:
     count_messages(batch.schema, batch.message_count, batch.now)
+    if batch.values:
+        push_readings(batch.schema, ((value.device, value.metric, value.reading) for value in batch.values))
+
+
+def find_watched(batch: Committed) -> SeriesSince:
+    """Return the series in the batch that some rule reads, with the time of the oldest reading that can decide something."""
+    oldest: SeriesSince = {}
     if not batch.values:
-        return
-    push_readings(batch.schema, ((value.device, value.metric, value.reading) for value in batch.values))
+        return oldest
     try:
-        _hand_to_rules(batch)
-    except (BrokerError, redis.exceptions.RedisError, OSError, DatabaseError, InterfaceError) as exc:
+        with schema_context(batch.schema):
+            watched = resolve_watched_series(batch.schema)
+    except (DatabaseError, InterfaceError) as exc:
         logger.warning("rules of %s were not told of %d readings: %s", batch.schema, len(batch.values), exc)
+        return oldest
+    is_watched: dict[tuple[int, int], bool] = {}
+    for value in batch.values:
+        reading = value.reading
+        pair = (reading.device_id, reading.metric_id)
+        if pair not in is_watched:
+            device = value.device
+            is_watched[pair] = watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key)
+        if is_watched[pair] and reading.value is not None and reading.quality < Quality.BAD:
+            oldest[pair] = min(reading.ts, oldest.get(pair, reading.ts))
+    return oldest
 
 
-def _hand_to_rules(batch: Committed) -> None:
-    with schema_context(batch.schema):
-        watched = resolve_watched_series(batch.schema)
-        oldest: dict[tuple[int, int], datetime] = {}
-        is_watched: dict[tuple[int, int], bool] = {}
-        for value in batch.values:
-            reading = value.reading
-            pair = (reading.device_id, reading.metric_id)
-            if pair not in is_watched:
-                device = value.device
-                is_watched[pair] = watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key)
-            if is_watched[pair] and reading.value is not None and reading.quality < Quality.BAD:  # others decide nothing
-                oldest[pair] = min(reading.ts, oldest.get(pair, reading.ts))
-        series = [[*pair, ts.isoformat()] for pair, ts in oldest.items()]
-        for start in range(0, len(series), RULES_CHUNK_SIZE):
-            evaluate_series_task.apply_async((series[start : start + RULES_CHUNK_SIZE],), retry=False)
+def tell_rules(schema: str, since: SeriesSince) -> None:
+    """Queue the evaluation of these series. Where that fails the sweep finds them."""
+    series = [[*pair, ts.isoformat()] for pair, ts in since.items()]
+    try:
+        with schema_context(schema):
+            for start in range(0, len(series), RULES_CHUNK_SIZE):
+                evaluate_series_task.apply_async((series[start : start + RULES_CHUNK_SIZE],), retry=False)
+    except (BrokerError, redis.exceptions.RedisError, OSError, DatabaseError, InterfaceError) as exc:
+        logger.warning("rules of %s were not told of %d series: %s", schema, len(series), exc)
 
 
 class HandOffThread:
@@ -87,6 +106,7 @@ class HandOffThread:
         self._batches: queue.Queue[Committed | None] = queue.Queue(capacity)
         self._queued_values = 0
         self._lock = threading.Lock()
+        self._gate = RulesGate(tell=tell_rules)
         self._thread = threading.Thread(target=self._run, name="hand-off", daemon=True)
 
     def start(self) -> None:
@@ -117,13 +137,29 @@ class HandOffThread:
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
-        while (batch := self._batches.get()) is not None:
+        while True:
             try:
-                close_old_connections()  # there is no request around this thread that would drop a broken one
-                hand_on_now(batch)
-            except Exception:  # the listener's loop: one bad batch must not end the thread
-                logger.exception("handing on a batch of %s failed", batch.schema)
-                connection.close()
+                batch = self._batches.get(timeout=self._gate.wait_seconds(time.monotonic()))
+            except queue.Empty:
+                self._guard(lambda: self._gate.tell_due(time.monotonic()))
+                continue
+            if batch is None:
+                break
+            self._guard(lambda batch=batch: self._hand_on(batch))  # type: ignore[misc]  # bound now
             with self._lock:
                 self._queued_values -= len(batch.values)
+        self._guard(self._gate.tell_all)
         connection.close()
+
+    def _hand_on(self, batch: Committed) -> None:
+        _show(batch)
+        self._gate.add(batch.schema, find_watched(batch))
+        self._gate.tell_due(time.monotonic())
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        try:
+            close_old_connections()  # there is no request around this thread that would drop a broken one
+            work()
+        except Exception:  # the listener's loop: one bad batch must not end the thread
+            logger.exception("handing on failed")
+            connection.close()

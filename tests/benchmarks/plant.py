@@ -114,16 +114,28 @@ def process(*command: str, ready: str = "", env: dict[str, str] | None = None) -
             running.stdout.close()
 
 
-def cpu_seconds(*, without: Collection[int] = ()) -> float:
-    """Return the CPU time of the servers and processes of this run so far, but for the process ids in `without`."""
+def cpu_by_process(*, without: Collection[int] = ()) -> dict[str, float]:
+    """Return the CPU time of the servers and processes of this run so far, by what they are, but for those in `without`."""
     root = psutil.Process(os.getppid())
-    total = 0.0
+    totals: dict[str, float] = {}
     for member in [root, *root.children(recursive=True)]:
         if member.pid in without or member.pid == os.getpid():
             continue
         try:
-            times = member.cpu_times()
-        except psutil.NoSuchProcess:
+            times, words = member.cpu_times(), member.cmdline()
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-        total += times.user + times.system + times.children_user + times.children_system
-    return total
+        name = _name_process(words)
+        totals[name] = totals.get(name, 0.0) + times.user + times.system + times.children_user + times.children_system
+    return totals
+
+
+def _name_process(words: list[str]) -> str:
+    line = " ".join(words)
+    known = {"listen ": "listener", "celery": "worker", "postgres": "PostgreSQL", "mosquitto": "broker", "beam": "broker", "redis": "Redis"}
+    return next((name for part, name in known.items() if part in line), "other")
+
+
+def cpu_seconds(*, without: Collection[int] = ()) -> float:
+    """Return the sum of `cpu_by_process`."""
+    return sum(cpu_by_process(without=without).values())

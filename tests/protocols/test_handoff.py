@@ -97,7 +97,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, lis
         if len(handed) == 2:
             raise RuntimeError("one bad batch")
 
-    monkeypatch.setattr(handoff, "hand_on_now", hand_on)
+    monkeypatch.setattr(handoff, "_show", hand_on)
     yield opened, handed
     opened.set()
 
