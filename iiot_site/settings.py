@@ -48,7 +48,7 @@ SHARED_APPS = [
     "django_htmx",
     "csp",
 ]
-TENANT_APPS = ["devices", "telemetry", "alerting", "rules"]
+TENANT_APPS = ["devices", "connections", "telemetry", "alerting", "rules"]
 INSTALLED_APPS = [*SHARED_APPS, *TENANT_APPS]
 TENANT_MODEL = "tenants.Tenant"
 TENANT_DOMAIN_MODEL = "tenants.Domain"

@@ -16,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("iiot_site.web.health_urls")),
     path("", include("tenants.api.urls")),
     path("", include("devices.api.urls")),
+    path("", include("connections.api.urls")),
     path("", include("telemetry.api.urls")),
     path("", include("alerting.api.urls")),
     path("", include("rules.api.urls")),

@@ -17,6 +17,7 @@ RESOURCES = (
     "metric",
     "device",
     "credential",
+    "connection",
     "telemetry",
     "rule",
     "alert",
@@ -27,7 +28,7 @@ RESOURCES = (
 PERMISSIONS = tuple(f"{resource}:{action}" for resource in RESOURCES for action in (READ, WRITE))
 
 _ADMINISTRATION = {"credential", "member", "api_key"}
-_PLANT = ("site", "device_type", "metric", "device", "credential", "telemetry", "rule")
+_PLANT = ("site", "device_type", "metric", "device", "credential", "connection", "telemetry", "rule")
 
 _VIEWER = tuple(f"{resource}:{READ}" for resource in RESOURCES if resource not in _ADMINISTRATION)
 _OPERATOR = (*_VIEWER, "incident:write")
@@ -45,6 +46,9 @@ BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {
 _RESOURCE_OF_MODEL = {
     "devicetype": "device_type",
     "devicecredential": "credential",
+    "modbusconnection": "connection",
+    "modbusregister": "connection",
+    "modbusregistermap": "connection",
     "reading": "telemetry",
     "textreading": "telemetry",
     "latestreading": "telemetry",

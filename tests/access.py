@@ -17,6 +17,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.test import APIClient
 
 from alerting.models import Alert, Incident, Severity
+from connections.models import ModbusConnection, ModbusRegister
 from devices.models import DeviceCredential, Site
 from devices.services import issue_credential
 from rules.models import Rule
@@ -67,6 +68,8 @@ ACCESS: dict[str, str] = {
     "GET /telemetry/ledger": "telemetry:read",
     "GET /telemetry/rejected": "telemetry:read",
     "GET /telemetry/rejected/{}": "telemetry:read",
+    **_crud("/protocols/modbus-connections", "connection"),
+    **_crud("/protocols/modbus-registers", "connection"),
     "GET /protocols/listeners": "device:read",
     "POST /protocols/decode": "telemetry:read",
     **_crud("/rules", "rule"),
@@ -103,7 +106,11 @@ def make_examples(tenant: Tenant, make_device: MakeDevice) -> dict[str, str]:
         rejected = RejectedMessage.objects.create(
             received_at=NOW, protocol="mqtt", source="t", reason="not_json", detail="", payload=b"x", payload_bytes=1
         )
+        register = ModbusRegister.objects.create(device_type=device.device_type, metric="temperature", address=0)
+        modbus = ModbusConnection.objects.create(device=device, host="10.0.4.17")
         return {
+            "/protocols/modbus-registers/{}": str(register.uuid),
+            "/protocols/modbus-connections/{}": str(modbus.uuid),
             "/tenants/{}": str(tenant.pk),
             "/sites/{}": str(site.pk),
             "/device-types/{}": str(device.device_type.uuid),

@@ -18,13 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"tenants", "admin", "auth", "contenttypes", "sessions", "django_celery_beat", "token_blacklist"},
     {"devices"},
-    {"telemetry", "alerting"},
+    {"telemetry", "alerting", "connections"},
     {"analytics"},
     {"rules"},
     {"ml"},
     {"protocols", "retention"},
 ]
-OUR_APPS = {"tenants", "devices", "telemetry", "alerting", "analytics", "rules", "ml", "protocols", "retention"}
+OUR_APPS = {"tenants", "devices", "connections", "telemetry", "alerting", "analytics", "rules", "ml", "protocols", "retention"}
 MAX_MODULE_LINES = 500
 SCHEMA_PAGES = {"/api/v1/schema", "/api/v1/docs", "/api/v1/redoc"}
 NOT_IN_ADMIN = {
@@ -33,6 +33,7 @@ NOT_IN_ADMIN = {
     "telemetry.LatestReading": "composite key; the device page shows it",
     "alerting.IncidentEvent": "only ever added; shown as the timeline inside its incident",
     "devices.DeviceCredential": "shown and issued inside its device",
+    "connections.ModbusRegister": "edited inside its device type's register map",
     "telemetry.IngestLedger": "composite key (the admin cannot address it); the page Ingest shows it",
     "protocols.UnroutedCount": "composite key (the admin cannot address it); counters of messages that are no tenant's",
     "protocols.DeliveryWindow": "book-keeping between broker and database; nothing to configure",

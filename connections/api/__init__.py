@@ -1,0 +1,1 @@
+"""CRUD of connections and register maps."""
