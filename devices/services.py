@@ -21,7 +21,7 @@ from devices.keys import is_metric_key
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
 from devices.selectors import get_device_ref
 from devices.types import DeviceRef, IssuedCredential, MetricRef, NewMetric
-from iiot_site.lib.broker_password import hash_broker_password
+from iiot_site.lib.broker_password import hash_broker_password, verify_broker_password
 from iiot_site.lib.schemas import current_schema, lock_in_schema
 
 MAX_METRICS_PER_TYPE = 200
@@ -30,6 +30,7 @@ SITES_LOCK, GATEWAYS_LOCK = "site tree", "gateways"
 MAX_VALID_TOKENS_PER_DEVICE = 10
 CREDENTIALS_CHANNEL = "iiot_credentials"
 ACTIVITY_STEP = timedelta(seconds=5)
+_NOBODYS_HASH = hash_broker_password(make_secret())
 # What people may change. Not the key: topics, MQTT usernames and senders hold it.
 DEVICE_FIELDS = ("name", "device_type", "site", "gateway", "protocol", "tags", "firmware", "latitude", "longitude", "is_enabled")
 
@@ -252,6 +253,14 @@ def authenticate_device_token(*, token: str, now: datetime) -> DeviceRef | None:
     if row is None or not is_token_secret(parts.secret, row[1]):
         return None
     return get_device_ref(row[0])
+
+
+def authenticate_broker_login(*, username: str, password: str, now: datetime) -> bool:
+    """Tell whether a device of the current tenant may log in to a broker with this password. Fails closed."""
+    valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.MQTT, revoked_at=None)
+    hashed = valid.filter(identifier=username).values_list("secret_hash", flat=True).first()
+    # As much work for an unknown name as for a known one, so that the time of the answer tells nothing.
+    return verify_broker_password(password, hashed or _NOBODYS_HASH) and hashed is not None
 
 
 def _notify_credentials_changed() -> None:

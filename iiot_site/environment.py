@@ -31,11 +31,16 @@ def server_setting(name: str, default: str = "") -> str:
     return os.environ.get(name) or _SERVERS.get(name) or default
 
 
-def read_secret_key() -> str:
-    """Return the signing key, or "" where none exists yet; a system check refuses to serve without one."""
-    if key := os.environ.get("IIOT_SECRET_KEY"):
-        return key
+def read_secret(variable: str, file: str) -> str:
+    """Return a secret of the environment, else the one that the supervisor made, else ""."""
+    if secret := os.environ.get(variable):
+        return secret
     try:
-        return (DATA_DIR / "secrets" / "secret_key").read_text().strip()
+        return (DATA_DIR / "secrets" / file).read_text().strip()
     except FileNotFoundError:
         return ""
+
+
+def read_secret_key() -> str:
+    """Return the signing key, or "" where none exists yet; a system check refuses to serve without one."""
+    return read_secret("IIOT_SECRET_KEY", "secret_key")

@@ -55,6 +55,7 @@ TENANT_DOMAIN_MODEL = "tenants.Domain"
 
 MIDDLEWARE = [
     "iiot_site.web.health_middleware.HealthMiddleware",
+    "protocols.amqp.access_middleware.BrokerAccessMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -157,6 +158,9 @@ MQTT_URL = server_setting("MQTT_URL")
 IIOT_MQTT_PUBLIC_HOST = server_setting("MQTT_PUBLIC_HOST", "localhost")
 IIOT_MQTT_PUBLIC_PORT = int(server_setting("MQTT_PUBLIC_PORT", "1883"))
 AMQP_URL = server_setting("AMQP_URL")
+IIOT_AMQP_PUBLIC_HOST = server_setting("AMQP_PUBLIC_HOST", "localhost")
+IIOT_AMQP_PUBLIC_PORT = int(server_setting("AMQP_PUBLIC_PORT", "5672"))
+IIOT_BROKER_SECRET = environment.read_secret("IIOT_BROKER_SECRET", "broker_access")
 IIOT_PLANT_NETWORKS = env.list("IIOT_PLANT_NETWORKS", default=list(DEFAULT_NETWORKS))
 IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)
@@ -301,4 +305,5 @@ LOGGING = {
     "formatters": {"line": {"()": "iiot_site.lib.logs.OneLineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("IIOT_LOG_LEVEL", default="INFO")},
+    "loggers": {"pika": {"level": "CRITICAL"}},  # tells ten lines of every connection; the listener says what matters
 }

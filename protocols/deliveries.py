@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from protocols.models import DeliveryWindow
+from protocols.redeliveries import find_copies, record_copies
 from protocols.types import Delivery, RawMessage
 
 MAX_INFLIGHT = 6_000  # what the broker has in flight to us at most
@@ -22,15 +23,16 @@ def message_digest(message: RawMessage) -> int:
 
 def find_duplicates(messages: Mapping[int, RawMessage]) -> set[int]:
     """Return the indexes of redelivered messages that are committed already, or come earlier in the same batch."""
-    duplicates: set[int] = set()
+    unnumbered = {index: message for index, message in messages.items() if message.delivery and not message.delivery.is_numbered}
+    duplicates = find_copies(unnumbered)
     seen: dict[str, set[tuple[int, int]]] = defaultdict(set)
     committed: dict[str, set[tuple[int, int]]] = {}
     for index, message in messages.items():
         delivery = message.delivery
-        if delivery is None:
+        if delivery is None or not delivery.is_numbered:
             continue
         key = (delivery.packet_id, message_digest(message))
-        if delivery.is_redelivery:
+        if delivery.is_redelivery or delivery.is_retry:
             if delivery.consumer not in committed:
                 committed[delivery.consumer] = _load_window(delivery)
             if key in committed[delivery.consumer] or key in seen[delivery.consumer]:
@@ -42,9 +44,13 @@ def find_duplicates(messages: Mapping[int, RawMessage]) -> set[int]:
 def record_deliveries(messages: Iterable[RawMessage], *, delivery_until: Mapping[str, int]) -> None:
     """Remember, in the transaction that stores them, messages that could not be told from their own repetition."""
     entries: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    unnumbered: list[RawMessage] = []
     for message in messages:
-        if message.delivery is not None:
+        if message.delivery is not None and not message.delivery.is_numbered:
+            unnumbered.append(message)
+        elif message.delivery is not None:
             entries[message.delivery.consumer].append((message.delivery.packet_id, message_digest(message)))
+    record_copies(unnumbered)
     for consumer, until in delivery_until.items():
         # A row without entries now and then keeps the count true across a restart when all messages carry time stamps.
         if not entries[consumer] and until - _recorded_until.get(consumer, 0) < MAX_INFLIGHT:
@@ -78,9 +84,9 @@ def _load_window(delivery: Delivery) -> set[tuple[int, int]]:
 
 
 def highest_counts(messages: Sequence[RawMessage]) -> dict[str, int]:
-    """Return each consumer's count at the end of the batch."""
+    """Return each numbered consumer's count at the end of the batch."""
     counts: dict[str, int] = {}
     for message in messages:
-        if message.delivery is not None:
+        if message.delivery is not None and message.delivery.is_numbered:
             counts[message.delivery.consumer] = max(counts.get(message.delivery.consumer, 0), message.delivery.count)
     return counts

@@ -8,12 +8,19 @@ import msgspec
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """How a broker may send the same message again: the consumer's session, the packet id, its DUP flag."""
+    """How a broker may send the same message again: the consumer's session, the packet id, its DUP flag.
+
+    `is_retry`: we try its batch again, whatever the broker says. Without `is_numbered` the packet id is new with every
+    delivery, and a copy is known by its `message_id`, or by what it says (see `protocols.redeliveries`).
+    """
 
     consumer: str
     count: int
     packet_id: int
     is_redelivery: bool
+    is_retry: bool = False
+    is_numbered: bool = True
+    message_id: str = ""
 
 
 class RawMessage(msgspec.Struct, frozen=True, gc=False):

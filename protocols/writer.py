@@ -67,8 +67,8 @@ class BatchWriter:
                 self.last_error = f"{type(exc).__name__}: {exc}"[:500]
                 logger.warning("a batch of %d messages was not stored, next try in %.1f s: %s", len(batch), delay, self.last_error)
                 connection.close()
-                # The commit may have succeeded before its confirmation was lost, so it counts as sent again.
-                batch = [_as_redelivered(message) for message in batch]
+                # The commit may have succeeded before its confirmation was lost, so it may be there already.
+                batch = [_as_retried(message) for message in batch]
                 if not self._sleep(delay):
                     return False
                 delay = min(2 * delay, LAST_RETRY_SECONDS)
@@ -86,7 +86,7 @@ class BatchWriter:
         return self._drain_until is None or time.monotonic() < self._drain_until
 
 
-def _as_redelivered(message: RawMessage) -> RawMessage:
+def _as_retried(message: RawMessage) -> RawMessage:
     if message.delivery is None:
         return message
-    return replace(message, delivery=replace(message.delivery, is_redelivery=True))
+    return replace(message, delivery=replace(message.delivery, is_retry=True))

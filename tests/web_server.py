@@ -14,10 +14,11 @@ STOP_SECONDS = 20
 
 
 @contextmanager
-def run_web_server(env: Mapping[str, str], log: Path) -> Iterator[str]:
+def run_web_server(env: Mapping[str, str], log: Path, *, port: int = 0) -> Iterator[str]:
     """Run uvicorn with `env` (see the fixture `process_env`) and yield its address once it accepts connections."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", "iiot_site.asgi:application", "--port", str(port), "--no-proxy-headers"]
     with log.open("wb") as output:

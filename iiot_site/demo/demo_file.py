@@ -5,7 +5,7 @@ import os
 import shlex
 import tempfile
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from django.conf import settings
 
@@ -53,6 +53,7 @@ class DemoFile(TypedDict):
     version: int
     http: str
     mqtt: BrokerEntry
+    amqp: NotRequired[BrokerEntry]
     tenants: dict[str, DemoTenantEntry]
     platform_admin: DemoLogin
 
@@ -98,4 +99,7 @@ def shell_exports(content: DemoFile) -> str:
         "DEVICE_ID": device["id"],
         "DEVICE_TOKEN": device["token"],
     }
+    if "amqp" in content:
+        host, port = content["amqp"]["host"], str(content["amqp"]["port"])
+        values |= {"AMQP_HOST": host, "AMQP_PORT": port, "AMQP_KEY": f"{slug}.{device['key']}.telemetry"}
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())

@@ -28,7 +28,9 @@ def is_current(known: DemoFile | None) -> bool:
     ids = {slug: str(id_) for slug, id_ in Tenant.objects.filter(status=Tenant.Status.ACTIVE).values_list("slug", "id")}
     known_ids = {slug: entry["id"] for slug, entry in known["tenants"].items()}
     has_same_tenants = all(plant.slug in ids and known_ids.get(plant.slug) == ids[plant.slug] for plant in TENANTS)
-    return has_same_tenants and known["http"] == _http_address() and known["mqtt"] == _broker_address()
+    return (
+        has_same_tenants and known["http"] == _http_address() and known["mqtt"] == _mqtt_address() and known.get("amqp") == _amqp_address()
+    )
 
 
 def seed(*, known: DemoFile | None, now: datetime) -> DemoFile:
@@ -45,15 +47,28 @@ def seed(*, known: DemoFile | None, now: datetime) -> DemoFile:
         tenants[plant.slug] = {"id": str(tenant.pk), "users": users, "devices": devices}
     admin_before = known["platform_admin"] if known else None
     _, admin = _ensure_user(PLATFORM_ADMIN, "Platform administrator", admin_before, is_platform_admin=True)
-    return {"version": VERSION, "http": _http_address(), "mqtt": _broker_address(), "tenants": tenants, "platform_admin": admin}
+    content: DemoFile = {
+        "version": VERSION,
+        "http": _http_address(),
+        "mqtt": _mqtt_address(),
+        "tenants": tenants,
+        "platform_admin": admin,
+    }
+    if amqp := _amqp_address():
+        content["amqp"] = amqp
+    return content
 
 
 def _http_address() -> str:
     return f"http://localhost:{settings.IIOT_HTTP_PORT}"
 
 
-def _broker_address() -> BrokerEntry:
+def _mqtt_address() -> BrokerEntry:
     return {"host": settings.IIOT_MQTT_PUBLIC_HOST, "port": settings.IIOT_MQTT_PUBLIC_PORT}
+
+
+def _amqp_address() -> BrokerEntry | None:
+    return {"host": settings.IIOT_AMQP_PUBLIC_HOST, "port": settings.IIOT_AMQP_PUBLIC_PORT} if settings.AMQP_URL else None
 
 
 # --- Tenants and people

@@ -33,7 +33,7 @@ from iiot_site.supervisor.supervisor import Supervisor
 
 _START_SECONDS = 40.0
 _REACH_SECONDS = 10.0
-_MQTT_STANDARD_PORT = 1883
+_STANDARD_PORTS = {MQTT: 1883, AMQP: 5672}
 
 
 def choose_servers(folder: DataFolder, environment: Mapping[str, str]) -> dict[Need, Choice]:
@@ -62,6 +62,7 @@ class StartedServers:
     addresses: Mapping[str, str]
     is_private_database: bool
     is_new_database: bool
+    has_amqp: bool
 
 
 class Fleet:
@@ -81,7 +82,7 @@ class Fleet:
         choices = choose_servers(supervisor.folder, supervisor.env)
         servers = self._build(choices)
         urls = {need: choice.url for need, choice in choices.items()} | {need: s.url for need, s in servers.items()}
-        addresses = {need.variable: urls[need] for need in NEEDS} | self._public_mqtt(urls[MQTT])
+        addresses = {need.variable: urls[need] for need in NEEDS} | self._public(MQTT, urls[MQTT]) | self._public(AMQP, urls[AMQP])
         supervisor.publish_addresses(addresses)
         waiting = [self._bring_up(servers[need]) for need in servers if need != AMQP]
         waiting += [self._reach(choice) for choice in choices.values() if choice.source == Source.ENVIRONMENT]
@@ -95,6 +96,7 @@ class Fleet:
             addresses=addresses,
             is_private_database=postgres is not None,
             is_new_database=isinstance(postgres, PostgresServer) and postgres.is_new,
+            has_amqp=choices[AMQP].source != Source.OFF,
         )
 
     async def start_late(self) -> None:
@@ -110,8 +112,7 @@ class Fleet:
 
     def _build(self, choices: Mapping[Need, Choice]) -> dict[Need, PrivateServer]:
         ports = PortBook(self._supervisor.folder.run / "ports.json")
-        bind = self._supervisor.env.get("IIOT_MQTT_BIND") or "127.0.0.1"
-        standard = _MQTT_STANDARD_PORT if self._prefer_standard_ports else None
+        env = self._supervisor.env
         servers: dict[Need, PrivateServer] = {}
         for need, choice in choices.items():
             if choice.source in (Source.ENVIRONMENT, Source.OFF):
@@ -119,9 +120,9 @@ class Fleet:
             context = ServerContext(
                 folder=self._supervisor.folder,
                 choice=choice,
-                port=ports.port_for(need.name, preferred=standard if need == MQTT else None),
-                env=self._supervisor.env,
-                bind=bind if need == MQTT else "127.0.0.1",
+                port=ports.port_for(need.name, preferred=_STANDARD_PORTS.get(need) if self._prefer_standard_ports else None),
+                env=env,
+                bind=(env.get(f"IIOT_{need.name.upper()}_BIND") if need in _STANDARD_PORTS else "") or "127.0.0.1",
             )
             if need == POSTGRES:
                 servers[need] = PostgresServer(context)
@@ -134,13 +135,15 @@ class Fleet:
                 servers[need] = RabbitmqServer(context, epmd_port=epmd, distribution_port=distribution)
         return servers
 
-    def _public_mqtt(self, url: str) -> dict[str, str]:
-        """Say where devices find the broker, which a proxy or another name may place elsewhere."""
+    def _public(self, need: Need, url: str) -> dict[str, str]:
+        """Say where devices find a broker, which a proxy or another name may place elsewhere."""
+        if not url:
+            return {}
         host, port = address_of(url)
-        env = self._supervisor.env
+        env, name = self._supervisor.env, need.name.upper()
         return {
-            "MQTT_PUBLIC_HOST": env.get("MQTT_PUBLIC_HOST") or ("localhost" if host == "127.0.0.1" else host),
-            "MQTT_PUBLIC_PORT": env.get("MQTT_PUBLIC_PORT") or str(port),
+            f"{name}_PUBLIC_HOST": env.get(f"{name}_PUBLIC_HOST") or ("localhost" if host == "127.0.0.1" else host),
+            f"{name}_PUBLIC_PORT": env.get(f"{name}_PUBLIC_PORT") or str(port),
         }
 
     async def _bring_up(self, server: PrivateServer) -> None:

@@ -15,14 +15,26 @@ from pathlib import Path
 from iiot_site.supervisor.child import ProcessSpec
 from iiot_site.supervisor.choice import find_program
 from iiot_site.supervisor.data_folder import write_private
+from iiot_site.supervisor.plan import WebAddress
 from iiot_site.supervisor.probes import is_amqp_ready, is_listening
 from iiot_site.supervisor.servers import PrivateServer, ServerContext, with_death_signal
 
 _USER = "iiot"
+# Devices log in with the credentials that the platform keeps: the broker asks it (rabbitmq_auth_backend_http).
+# Nothing is cached, so that a revoked login ends at once; a channel remembers what it was allowed by itself.
 _CONFIG = """\
 listeners.tcp.1 = {bind}:{port}
 load_definitions = {data}/definitions.json
 disk_free_limit.absolute = 1GB
+max_message_size = 1048576
+channel_max = 16
+auth_backends.1 = internal
+auth_backends.2 = http
+auth_http.http_method = post
+auth_http.user_path = {access}/user
+auth_http.vhost_path = {access}/vhost
+auth_http.resource_path = {access}/resource
+auth_http.topic_path = {access}/topic
 log.console = true
 log.console.level = warning
 log.file = false
@@ -35,6 +47,7 @@ class RabbitmqServer(PrivateServer):
     def __init__(self, context: ServerContext, *, epmd_port: int, distribution_port: int) -> None:
         super().__init__(context)
         self._password = context.folder.secret("amqp")
+        self._access_secret = context.folder.secret("broker_access")  # now: the web process reads it before we prepare
         self._epmd_port = epmd_port
         self._distribution_port = distribution_port
         self._data = context.folder.root / "rabbitmq"
@@ -51,9 +64,14 @@ class RabbitmqServer(PrivateServer):
             "permissions": [{"user": _USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
         }
         write_private(data / "definitions.json", json.dumps(definitions))
-        write_private(data / "rabbitmq.conf", _CONFIG.format(bind=self.context.bind, port=self.context.port, data=data))
-        write_private(data / "enabled_plugins", "[].\n")
+        values = {"bind": self.context.bind, "port": self.context.port, "data": data, "access": self._access_url()}
+        write_private(data / "rabbitmq.conf", _CONFIG.format(**values))
+        write_private(data / "enabled_plugins", "[rabbitmq_auth_backend_http].\n")
         write_private(data / "environment.conf", "")  # instead of /etc/rabbitmq/rabbitmq-env.conf
+
+    def _access_url(self) -> str:
+        web = WebAddress.from_environment(self.context.env)
+        return f"http://{web.probe_host}:{web.port}/internal/broker/{self._access_secret}"
 
     def _environment(self) -> dict[str, str]:
         data = str(self._data)

@@ -46,7 +46,7 @@ class Platform:
             static.cancel()
         children = await self._start_processes()
         self._announce(children)
-        await fleet.start_late()
+        await self._start_late(fleet, has_amqp=servers.has_amqp)
         await self._run_late(late)
         await self._supervisor.stopping.wait()
 
@@ -77,7 +77,8 @@ class Platform:
             return late
         sources = digest_of([*self._base.glob("*/management/commands/demo*.py"), *self._base.glob("*/demo")])
         # demo.json tells where to connect.
-        demo = f"{sources} {self._web.port} {servers.addresses['MQTT_PUBLIC_HOST']}:{servers.addresses['MQTT_PUBLIC_PORT']}"
+        public = [address for name, address in servers.addresses.items() if "_PUBLIC_" in name]
+        demo = f"{sources} {self._web.port} {':'.join(public)}"
         has_file = (self._supervisor.folder.root / "demo.json").exists()
         if not (servers.is_private_database and has_file and self._stamps.is_done("demo", demo)):
             await self._step("demo", done="demo tenants, users and devices are there")
@@ -148,6 +149,13 @@ class Platform:
         if self._with_demo and supervisor.env.get("IIOT_SIMULATE") != "0":
             children.append(supervisor.start_process(plan.simulator()))
         return children
+
+    async def _start_late(self, fleet: Fleet, *, has_amqp: bool) -> None:
+        """Start what the platform does without: RabbitMQ, and after it the listener that needs it."""
+        await fleet.start_late()
+        if has_amqp and not self._supervisor.stopping.is_set():
+            plan = Plan(base=self._base, folder=self._supervisor.folder, env=self._supervisor.env, web=self._web)
+            await self._wait_for_process(self._supervisor.start_process(plan.listener("amqp")))
 
     async def _wait_for_process(self, child: Child) -> None:
         started = time.monotonic()

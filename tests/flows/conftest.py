@@ -26,7 +26,7 @@ STOP_SECONDS = 30.0
 WAIT_SECONDS = 20.0
 # What `make test` exports for its own servers; the platform has to find its own.
 FOREIGN_VARIABLES = {"DATABASE_URL", "REDIS_URL", "MQTT_URL", "AMQP_URL", "MQTT_PUBLIC_HOST", "MQTT_PUBLIC_PORT"}
-FOREIGN_VARIABLES |= {"DJANGO_SETTINGS_MODULE", "IIOT_SECRET_KEY", "IIOT_DATA_DIR"}
+FOREIGN_VARIABLES |= {"AMQP_PUBLIC_HOST", "AMQP_PUBLIC_PORT", "DJANGO_SETTINGS_MODULE", "IIOT_SECRET_KEY", "IIOT_DATA_DIR"}
 
 
 def wait_until(is_true: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
@@ -112,6 +112,11 @@ class Platform:
             metric,
         )
         return [row[0] for row in rows]
+
+    def is_ready(self, name: str) -> bool:
+        """Tell whether a process that the supervisor watches serves."""
+        state: dict[str, Any] = json.loads((self.folder / "run" / "status.json").read_text()).get(name, {})
+        return state.get("state") == "ready"
 
     def process_id(self, name: str) -> int:
         """Return the process id of a process that the supervisor watches; waits while it is being started."""

@@ -34,6 +34,16 @@ def test_the_mqtt_page_stores_what_it_publishes(platform: Platform) -> None:
     wait_until(lambda: platform.values("pump-7", "temperature").count(99) == before + 1)
 
 
+@pytest.mark.skipif(shutil.which("amqp-publish") is None, reason="needs amqp-publish (Debian: amqp-tools)")
+def test_the_amqp_page_stores_what_it_publishes(platform: Platform) -> None:
+    if "amqp" not in platform.demo:
+        pytest.skip("RabbitMQ is not installed")
+    wait_until(lambda: platform.is_ready("listen-amqp"), seconds=60)  # RabbitMQ starts last
+    before = [platform.values("pump-7", "temperature").count(value) for value in (98, 97)]
+    run_page("docs/protocols/amqp.md", platform)
+    wait_until(lambda: [platform.values("pump-7", "temperature").count(value) for value in (98, 97)] == [n + 1 for n in before])
+
+
 def test_the_http_page_stores_and_reads_back(platform: Platform) -> None:
     before = platform.values("pump-7", "temperature").count(21.5)
     output = run_page("docs/protocols/http.md", platform)

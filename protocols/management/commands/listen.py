@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from protocols.amqp.address import parse_broker_url as parse_amqp_url
+from protocols.amqp.listener import AmqpListener
 from protocols.mqtt.address import parse_broker_url
 from protocols.mqtt.client_id import load_client_id
 from protocols.mqtt.listener import MqttListener
@@ -38,8 +40,17 @@ def make_mqtt_listener(ready_file: Path | None) -> Listener:
     return MqttListener(address, client_id=client_id, ready_file=ready_file, login_sync=find_login_sync())
 
 
+def make_amqp_listener(ready_file: Path | None) -> Listener:
+    """Return the listener of the broker in AMQP_URL."""
+    try:
+        address = parse_amqp_url(settings.AMQP_URL)
+    except ValueError as exc:
+        raise CommandError(str(exc)) from exc
+    return AmqpListener(address, ready_file=ready_file)
+
+
 # A new protocol adds its line here.
-LISTENERS: dict[str, Callable[[Path | None], Listener]] = {"mqtt": make_mqtt_listener}
+LISTENERS: dict[str, Callable[[Path | None], Listener]] = {"mqtt": make_mqtt_listener, "amqp": make_amqp_listener}
 
 
 class Command(BaseCommand):

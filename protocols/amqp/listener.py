@@ -1,0 +1,152 @@
+"""Takes telemetry from RabbitMQ; it is acknowledged after the commit, a range of messages at a time.
+
+Four threads: the consumer's reads the socket into the buffer, the main thread stores, a third hands on what is stored, a
+fourth forgets what can no longer come again. What the platform refuses as a whole becomes a dead letter.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from django.db import DatabaseError, InterfaceError, connection
+from pika.spec import Basic
+
+from protocols.amqp.acknowledging import plan_settlement
+from protocols.amqp.address import BrokerAddress
+from protocols.amqp.consumer import Consumer
+from protocols.amqp.names import parse_key, was_smuggled
+from protocols.amqp.properties import MessageProperties
+from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
+from protocols.listening import ListenerCore
+from protocols.redeliveries import CONSUMER_START, forget_confirmed, forget_older, has_recorded, next_count
+from protocols.types import BatchOutcome, Delivery, RawMessage
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 2_000
+PREFETCH = 2 * BATCH_SIZE  # one half is stored while the other arrives
+KEPT_SECONDS = 600  # the broker sends again as soon as somebody reads
+
+
+class AmqpListener:
+    """One listener process: `run` returns after `request_stop`, with everything taken in stored and acknowledged."""
+
+    def __init__(self, address: BrokerAddress, *, ready_file: Path | None = None) -> None:
+        self._name = f"{CONSUMER_START}{uuid4().hex[:16]}"
+        self._core = ListenerCore(
+            name="amqp", acknowledge=self._acknowledge, batch_size=BATCH_SIZE, ready_file=ready_file, on_beat=self._prune
+        )
+        self._consumer = Consumer(
+            address, prefetch=PREFETCH, take=self._take, on_ready=self._on_ready, on_problem=self._core.mark_connecting
+        )
+        self._memory = _Memory()
+        self._count = 0
+        self._count_at_connect = 0
+
+    @property
+    def last_error(self) -> str:
+        """What went wrong last."""
+        return self._core.last_error
+
+    def request_stop(self) -> None:
+        """Stop reading, store and acknowledge what was read, then end. Only sets flags: signal handlers call it."""
+        self._core.request_stop()
+
+    def run(self) -> None:
+        """Listen until told to stop."""
+        self._memory.start()
+        self._core.run(connect=self._consumer.start, disconnect=self._disconnect)
+
+    # --- Main thread
+
+    def _disconnect(self) -> None:
+        self._consumer.stop(timeout_seconds=10)
+        self._memory.stop()
+
+    def _acknowledge(self, batch: Sequence[RawMessage], outcome: BatchOutcome) -> None:
+        settlement = plan_settlement(batch, outcome.refused)
+        if settlement is None:
+            return
+        consumer, count = settlement.consumer, settlement.count
+        self._consumer.settle(
+            session=int(consumer.rpartition("/")[2]),
+            refused=settlement.refused,
+            until=settlement.until,
+            on_confirmed=lambda: self._memory.forget(consumer, count),
+        )
+
+    def _prune(self) -> None:
+        now = next_count(0)
+        if self._count_at_connect and now - self._count_at_connect > KEPT_SECONDS * 1_000_000:
+            forget_older(than=now - KEPT_SECONDS * 1_000_000)
+
+    # --- The consumer's thread
+
+    def _on_ready(self) -> None:
+        self._count_at_connect = next_count(0)
+        logger.info("listening to RabbitMQ")
+        self._core.mark_connected()
+
+    def _take(self, session: int, method: Basic.Deliver, properties: MessageProperties, body: bytes) -> None:
+        """Queue a message; waits while the buffer is full, which stops reading from the socket."""
+        key = str(method.routing_key)
+        # A message without a sender is refused and counted as unrouted, like one for a tenant that does not exist.
+        tenant, device = ("", "") if was_smuggled(properties.headers) else parse_key(key)
+        self._count = next_count(self._count)
+        delivery = Delivery(
+            consumer=f"{self._name}/{session}",
+            count=self._count,
+            packet_id=method.delivery_tag,
+            is_redelivery=method.redelivered,
+            is_numbered=False,
+            message_id=properties.message_id,
+        )
+        self._core.put(
+            RawMessage(
+                tenant=tenant,
+                device=device,
+                payload=body,
+                received_at=datetime.now(UTC),
+                protocol="amqp",
+                source=key,
+                delivery=delivery,
+                codec=CODEC_BY_CONTENT_TYPE.get(properties.content_type.partition(";")[0].strip().lower(), ""),
+            )
+        )
+
+
+class _Memory:
+    """A thread that deletes memories of messages as soon as the broker has taken their acknowledgement.
+
+    At once, because until then an equal message could be taken for a copy; and not in the consumer's thread, because a
+    database that hangs must not cost the connection.
+    """
+
+    def __init__(self) -> None:
+        self._confirmed: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="amqp-memory", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._confirmed.put(None)
+        self._thread.join(5)
+
+    def forget(self, consumer: str, count: int) -> None:
+        """Forget the connection's deliveries up to this one."""
+        if has_recorded(consumer=consumer):
+            self._confirmed.put((consumer, count))
+
+    def _run(self) -> None:
+        while (confirmed := self._confirmed.get()) is not None:
+            try:
+                forget_confirmed(consumer=confirmed[0], until=confirmed[1])
+            except (DatabaseError, InterfaceError) as exc:  # the next batch's deletion covers this one's
+                logger.warning("what was confirmed is not forgotten yet: %s", exc)
+                connection.close()
+        connection.close()

@@ -1,0 +1,49 @@
+"""Names of the platform's own AMQP conventions, and what a message's keys and headers mean. Pure.
+
+Source: rabbitmq.com/tutorials/amqp-concepts (topic exchanges), /dlx.html (the header x-death).
+"""
+
+TELEMETRY_EXCHANGE = "iiot.telemetry"
+TELEMETRY_QUEUE = "iiot.telemetry"
+TELEMETRY_BINDING = "*.*.telemetry"
+DEAD_EXCHANGE = "iiot.dead"
+DEAD_QUEUE = "iiot.dead"
+COMMANDS_EXCHANGE = "iiot.commands"
+_COMMANDS_QUEUE_START = "iiot.commands."
+
+
+def telemetry_key(tenant: str, device: str) -> str:
+    """Return the routing key under which a device publishes its telemetry."""
+    return f"{tenant}.{device}.telemetry"
+
+
+def response_key(tenant: str, device: str) -> str:
+    """Return the routing key under which a device answers commands."""
+    return f"{tenant}.{device}.response"
+
+
+def commands_key(tenant: str, device: str) -> str:
+    """Return the routing key of a device's commands."""
+    return f"{tenant}.{device}.commands"
+
+
+def commands_queue(tenant: str, device: str) -> str:
+    """Return the only queue that a device may declare and read."""
+    return f"{_COMMANDS_QUEUE_START}{tenant}.{device}"
+
+
+def parse_key(routing_key: str) -> tuple[str, str]:
+    """Return tenant and device of a telemetry key; both empty where the key is none of ours."""
+    match routing_key.split("."):
+        case [tenant, device, "telemetry"]:
+            return tenant, device
+    return "", ""
+
+
+def was_smuggled(headers: bytes) -> bool:
+    """Tell whether the message came out of a device's own queue as a dead letter.
+
+    The device chooses the routing key of what its queue drops, and the broker checks no rights then; but it notes the
+    queue in the header x-death.
+    """
+    return b"x-death" in headers and _COMMANDS_QUEUE_START.encode() in headers

@@ -1,0 +1,49 @@
+"""Who may do what in RabbitMQ: the answers to rabbitmq_auth_backend_http, as functions of names. Pure.
+
+A device publishes to one exchange under its own keys, and declares, binds and reads one queue of its own. Nothing else:
+not the default exchange (it would reach every queue), not the queue of the platform.
+Source: rabbitmq.com/access-control.html (which operation needs which permission on what).
+"""
+
+from collections.abc import Mapping
+
+from protocols.amqp.names import COMMANDS_EXCHANGE, TELEMETRY_EXCHANGE, commands_key, commands_queue, response_key, telemetry_key
+
+VIRTUAL_HOST = "/"
+
+
+def split_username(username: str) -> tuple[str, str] | None:
+    """Return tenant and device of a device's user name; None for any other name."""
+    match username.split("/"):
+        case [tenant, device] if tenant and device:
+            return tenant, device
+    return None
+
+
+def may_enter(question: Mapping[str, str]) -> bool:
+    """Tell whether a device may use the virtual host."""
+    return split_username(question.get("username", "")) is not None and question.get("vhost") == VIRTUAL_HOST
+
+
+def may_use_resource(question: Mapping[str, str]) -> bool:
+    """Tell whether a device may configure, write to or read an exchange or a queue."""
+    own = split_username(question.get("username", ""))
+    if own is None or not may_enter(question):
+        return False
+    asked = question.get("resource"), question.get("name"), question.get("permission")
+    if asked[:2] == ("queue", commands_queue(*own)):
+        return asked[2] in {"configure", "write", "read"}
+    return asked in {("exchange", TELEMETRY_EXCHANGE, "write"), ("exchange", COMMANDS_EXCHANGE, "read")}
+
+
+def may_use_topic(question: Mapping[str, str]) -> bool:
+    """Tell whether a device may publish under a routing key, or bind its queue to one."""
+    own = split_username(question.get("username", ""))
+    if own is None or not may_enter(question):
+        return False
+    match question.get("name"), question.get("permission"):
+        case (exchange, "write") if exchange == TELEMETRY_EXCHANGE:
+            return question.get("routing_key") in {telemetry_key(*own), response_key(*own)}
+        case (exchange, "read") if exchange == COMMANDS_EXCHANGE:
+            return question.get("routing_key") == commands_key(*own)
+    return False

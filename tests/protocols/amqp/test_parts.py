@@ -1,0 +1,82 @@
+"""The parts without a broker: addresses, keys, properties, the plan of acknowledgements."""
+
+from datetime import UTC, datetime
+
+import pika
+import pytest
+
+from protocols.amqp.acknowledging import Settlement, plan_settlement
+from protocols.amqp.address import BrokerAddress, parse_broker_url
+from protocols.amqp.names import parse_key, was_smuggled
+from protocols.amqp.properties import MessageProperties
+from protocols.types import Delivery, RawMessage
+
+
+def test_addresses_are_read_with_their_escapes() -> None:
+    assert parse_broker_url("amqp://iiot:p%40ss@[::1]:5673/%2F") == BrokerAddress("::1", 5673, "iiot", "p@ss", "/", False)
+    assert parse_broker_url("amqps://a@b/plant") == BrokerAddress("b", 5671, "a", "guest", "plant", True)
+    for url in ("", "mqtt://b", "amqp://"):
+        with pytest.raises(ValueError, match="AMQP_URL"):
+            parse_broker_url(url)
+
+
+@pytest.mark.parametrize(
+    ("key", "sender"),
+    [
+        ("acme.pump-7.telemetry", ("acme", "pump-7")),
+        ("..telemetry", ("", "")),
+        ("acme.pump-7.commands", ("", "")),
+        ("acme.pump.7.telemetry", ("", "")),
+        ("", ("", "")),
+    ],
+)
+def test_a_key_names_the_sender(key: str, sender: tuple[str, str]) -> None:
+    assert parse_key(key) == sender
+
+
+def test_properties_are_read_wherever_they_stand() -> None:
+    sent = pika.BasicProperties(
+        content_type="application/cbor",
+        content_encoding="identity",
+        headers={"x-death": [{"queue": "iiot.commands.acme.pump-7"}], "n": 1},
+        delivery_mode=2,
+        priority=3,
+        correlation_id="42",
+        reply_to="q",
+        expiration="60000",
+        message_id="m-1",
+        timestamp=1,
+        type="t",
+        app_id="a",
+    )
+    read = MessageProperties().decode(b"".join(sent.encode()))
+    assert (read.content_type, read.correlation_id, read.message_id) == ("application/cbor", "42", "m-1")
+    assert was_smuggled(read.headers)
+    assert not was_smuggled(MessageProperties().decode(b"".join(pika.BasicProperties(headers={"x": 1}).encode())).headers)
+    assert MessageProperties().decode(b"\0\0") == MessageProperties()
+    assert MessageProperties().decode(b"".join(pika.BasicProperties(delivery_mode=2).encode())) == MessageProperties()
+
+
+@pytest.mark.parametrize("encoded", [b"", b"\x80", b"\x80\x00", b"\x20\x00\xff", b"\x80\x80\x05ab", b"\x80\x00\x02\xff\xfe"])
+def test_properties_that_cannot_be_read_are_not_there(encoded: bytes) -> None:
+    assert MessageProperties().decode(encoded).message_id == ""
+
+
+def message(tag: int, consumer: str = "amqp/x/2") -> RawMessage:
+    delivery = Delivery(consumer, 1_000 + tag, tag, False, is_numbered=False)
+    return RawMessage("acme", "pump-7", b"1", datetime.now(UTC), "amqp", "acme.pump-7.telemetry", delivery)
+
+
+def test_a_batch_is_one_acknowledgement() -> None:
+    assert plan_settlement([message(tag) for tag in (7, 8, 9)], frozenset()) == Settlement("amqp/x/2", [], 9, 1_009)
+
+
+def test_refused_messages_are_refused_one_by_one_and_the_rest_acknowledged_together() -> None:
+    batch = [message(tag) for tag in (7, 8, 9, 10)]
+    assert plan_settlement(batch, {1, 3}) == Settlement("amqp/x/2", [8, 10], 9, 1_010)
+    assert plan_settlement(batch, {0, 1, 2, 3}) == Settlement("amqp/x/2", [7, 8, 9, 10], 0, 1_010)
+
+
+def test_what_a_former_connection_brought_is_left_to_come_again() -> None:
+    assert plan_settlement([message(500, "amqp/x/1"), message(1)], {0}) == Settlement("amqp/x/2", [], 1, 1_001)
+    assert plan_settlement([], frozenset()) is None
