@@ -1,4 +1,4 @@
-"""Reads: latest values and history, raw and in buckets."""
+"""Reads: latest values and history as it was stored. In buckets: `telemetry.bucket_history`."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from django.db.models import Q
 from devices.models import Device, Metric
 from telemetry.errors import InvalidCursorError
 from telemetry.models import LatestReading
-from telemetry.types import BucketPage, HistoryBucket, HistoryPage, HistoryPoint, LatestValue, NumberPoint, as_shown
+from telemetry.types import HistoryPage, HistoryPoint, LatestValue, NumberPoint, as_shown
 
 MAX_LIMIT = 1000
 
@@ -27,21 +27,14 @@ _HISTORY_SQL = """
 SELECT r.ts, m.id, r.value, r.quality
 FROM unnest(%(metrics)s::smallint[]) AS m(id) CROSS JOIN LATERAL (
     SELECT ts, value, quality FROM {table}
-    WHERE device_id = %(device)s AND metric_id = m.id AND ts >= %(start)s AND ts < %(end)s
-      AND NOT (ts = %(start)s AND m.id <= %(after_metric)s)
-    ORDER BY ts LIMIT %(limit)s
-) r ORDER BY r.ts, m.id LIMIT %(limit)s
+    WHERE device_id = %(device)s AND metric_id = m.id AND {{bounds}}
+    ORDER BY ts {{order}} LIMIT %(limit)s
+) r ORDER BY r.ts {{order}}, m.id {{order}} LIMIT %(limit)s
 """
+_OLDEST_FIRST = {"bounds": "ts >= %(start)s AND ts < %(end)s AND NOT (ts = %(start)s AND m.id <= %(after_metric)s)", "order": "ASC"}
+_NEWEST_FIRST = {"bounds": "ts >= %(start)s AND ts <= %(end)s AND NOT (ts = %(end)s AND m.id >= %(after_metric)s)", "order": "DESC"}
 _NUMBERS_SQL = _HISTORY_SQL.format(table="telemetry_reading")
 _TEXTS_SQL = _HISTORY_SQL.format(table="telemetry_textreading")
-
-_BUCKETS_SQL = """
-SELECT date_bin(%(width)s, ts, %(origin)s) AS bucket, metric_id, avg(value), min(value), max(value), count(*), max(quality)
-FROM telemetry_reading
-WHERE device_id = %(device)s AND metric_id = ANY(%(metrics)s) AND ts >= %(start)s AND ts < %(end)s
-GROUP BY bucket, metric_id ORDER BY bucket, metric_id
-"""
-
 
 # One index scan per series, from where its reader stopped.
 _NUMBERS_AFTER_SQL = """
@@ -80,25 +73,24 @@ def load_history(
     end: datetime | None = None,
     limit: int = MAX_LIMIT,
     cursor: str | None = None,
+    newest_first: bool = False,
 ) -> HistoryPage:
-    """Return what was stored from `start` (inclusive) to `end` (exclusive), oldest first, `limit` points at most.
+    """Return what was stored from `start` (inclusive) to `end` (exclusive), `limit` points at most.
 
     Raises:
         InvalidCursorError: `cursor` is not the `next_cursor` of an earlier page.
     """
     limit = min(limit, MAX_LIMIT)
-    from_ts, after_metric = _decode_cursor(cursor) if cursor else (start or _BEGINNING, 0)
-    bounds = {
-        "device": device.id,
-        "start": max(from_ts, start or from_ts),
-        "end": end or _END,
-        "after_metric": after_metric,
-        "limit": limit + 1,
-    }
+    bounds: dict[str, Any] = {"device": device.id, "start": start or _BEGINNING, "end": end or _END, "after_metric": 0, "limit": limit + 1}
+    if cursor:
+        ts, bounds["after_metric"] = _decode_cursor(cursor)
+        bounds |= {"end": min(ts, bounds["end"])} if newest_first else {"start": max(ts, bounds["start"])}
     keys = {metric.id: metric.key for metric in metrics}
+    order = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
     texts = [metric.id for metric in metrics if metric.data_type == Metric.DataType.TEXT]
     numbers = [metric.id for metric in metrics if metric.data_type != Metric.DataType.TEXT]
-    rows = list(heapq.merge(_fetch(_NUMBERS_SQL, numbers, bounds), _fetch(_TEXTS_SQL, texts, bounds), key=lambda row: row[:2]))
+    both = _fetch(_NUMBERS_SQL.format(**order), numbers, bounds), _fetch(_TEXTS_SQL.format(**order), texts, bounds)
+    rows = list(heapq.merge(*both, key=lambda row: row[:2], reverse=newest_first))
     booleans = {metric.id for metric in metrics if metric.data_type == Metric.DataType.BOOLEAN}
     points = [
         HistoryPoint(keys[metric_id], ts, value != 0 if metric_id in booleans else value, quality)
@@ -122,22 +114,6 @@ def load_numbers_after(
         for device_id, metric_id, *point in cursor.fetchall():
             points.setdefault((device_id, metric_id), []).append(NumberPoint(*point))
     return points
-
-
-def load_buckets(
-    *, device: Device, metrics: Sequence[Metric], start: datetime, end: datetime, width: timedelta, limit: int = MAX_LIMIT
-) -> BucketPage:
-    """Return average, minimum, maximum and count per span of `width` (aligned to 1970-01-01), empty spans left out.
-
-    A page covers `limit` spans of time. Text metrics have no buckets.
-    """
-    first = _EPOCH + (start - _EPOCH) // width * width
-    page_end = min(end, first + width * min(limit, MAX_LIMIT))
-    keys = {metric.id: metric.key for metric in metrics if metric.data_type != Metric.DataType.TEXT}
-    bounds = {"device": device.id, "start": start, "end": page_end, "width": width, "origin": _EPOCH}
-    rows = _fetch(_BUCKETS_SQL, list(keys), bounds)
-    buckets = [HistoryBucket(keys[row[1]], row[0], *row[2:]) for row in rows]
-    return BucketPage(buckets, page_end if page_end < end else None)
 
 
 def _fetch(sql: str, metric_ids: Collection[int], bounds: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -6,6 +6,8 @@ from datetime import date, datetime
 
 import msgspec
 
+from telemetry.buckets import Buckets
+
 
 class NewReading(msgspec.Struct, frozen=True, gc=False):
     """One value of one metric at one time; exactly one of `value` and `text` is set. Booleans are 0.0 and 1.0.
@@ -112,20 +114,45 @@ class NumberPoint:
 
 @dataclass(frozen=True, slots=True)
 class HistoryBucket:
-    """What happened in one span of time that begins at `ts`; `quality` is the worst in it."""
+    """What happened in one span of time that begins at `ts`; `quality` is the worst in it.
+
+    A figure is None where there is none: in an empty bucket, where it was not asked for, beyond what a float can say.
+    `time_weighted` may be there without a reading: a value from before holds on.
+    """
 
     metric: str
     ts: datetime
-    average: float
-    minimum: float
-    maximum: float
     count: int
-    quality: int
+    average: float | None
+    minimum: float | None
+    maximum: float | None
+    total: float | None
+    quality: int | None
+    first: float | None = None
+    last: float | None = None
+    time_weighted: float | None = None
+    increase: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BucketQuery:
+    """Which buckets: from `start` (inclusive) to `end` (exclusive), `limit` spans of time a page.
+
+    `aggregates` names what is wanted beside count, average, minimum, maximum and total: see `telemetry.bucket_history`.
+    """
+
+    start: datetime
+    end: datetime
+    buckets: Buckets
+    aggregates: frozenset[str] = frozenset()
+    limit: int = 1000
+    newest_first: bool = False
+    with_gaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """Some points, oldest first; `next_cursor` is None on the last page."""
+    """Some points, in the order asked for; `next_cursor` is None on the last page."""
 
     points: list[HistoryPoint]
     next_cursor: str | None
@@ -133,10 +160,10 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class BucketPage:
-    """Some buckets, oldest first; `next_start` is where the next page begins, None on the last one."""
+    """Some buckets; `rest` is the span that the following pages cover, None on the last one."""
 
     buckets: list[HistoryBucket]
-    next_start: datetime | None
+    rest: tuple[datetime, datetime] | None
 
 
 def as_shown(value: float | None, text: str | None, *, is_boolean: bool) -> bool | float | str:

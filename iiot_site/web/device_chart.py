@@ -6,7 +6,10 @@ from datetime import datetime, timedelta
 from devices.models import Device, Metric
 from rules.selectors import load_active_rules
 from rules.types import ActiveRule
-from telemetry.selectors import load_buckets, load_history
+from telemetry.bucket_history import load_buckets
+from telemetry.buckets import FixedBuckets
+from telemetry.selectors import load_history
+from telemetry.types import BucketQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,15 @@ RAW_UP_TO = timedelta(hours=1)
 def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> dict[str, object]:
     """Return `points` as [ms since 1970, mean, lowest, highest, quality], oldest first; raw ones where they are few."""
     start, end = now - span.length, now + timedelta(minutes=10)
-    points: list[list[float]] | None = None
+    points: list[list[float | None]] | None = None
     if span.length <= RAW_UP_TO:
         page = load_history(device=device, metrics=[metric], start=start, end=end)
         if page.next_cursor is None:
             points = [[_ms(p.ts), *[float(p.value)] * 3, p.quality] for p in page.points if not isinstance(p.value, str)]
     bucket_ms = 0.0
     if points is None:
-        buckets = load_buckets(device=device, metrics=[metric], start=start, end=now, width=span.bucket).buckets
+        query = BucketQuery(start=start, end=now, buckets=FixedBuckets(span.bucket))
+        buckets = load_buckets(device=device, metrics=[metric], query=query, now=now).buckets
         points = [[_ms(b.ts), b.average, b.minimum, b.maximum, b.quality] for b in buckets]
         bucket_ms = span.bucket.total_seconds() * 1000
     return {

@@ -1,16 +1,19 @@
 """Query parameters of the history: checked, and turned into plain values."""
 
+import zoneinfo
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 
+from telemetry.bucket_history import AGGREGATES
+from telemetry.buckets import CALENDAR_UNITS, parse_duration
 from telemetry.selectors import MAX_LIMIT
 
-AGGREGATES = ("avg", "min", "max", "count")
 MAX_BUCKETS = 50_000
 # Far beyond any reading, and near enough that adding a page of the widest buckets stays in the calendar.
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,14 +49,74 @@ def _read_moment(text: str) -> datetime:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-class HistoryParameters(serializers.Serializer[Any]):
-    """`from`, `to`, `metric`, `bucket`, `agg`, `limit` and `cursor` of a query for history."""
+@extend_schema_field(OpenApiTypes.STR)
+class KeysField(serializers.Field[list[str], str, list[str], Any]):
+    """Names with commas between them, or the parameter several times."""
 
-    metric = serializers.CharField(required=False, help_text="One metric key, or several with commas. Left out: all.")
+    def get_value(self, dictionary: Any) -> Any:
+        name = str(self.field_name)
+        return ",".join(dictionary.getlist(name)) if name in dictionary else serializers.empty
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        return list(dict.fromkeys(key.strip() for key in str(data).split(",") if key.strip()))
+
+    def to_representation(self, value: list[str]) -> list[str]:
+        return value
+
+
+class AggregatesField(KeysField):
+    """What is wanted of a bucket."""
+
+    default_error_messages = {"invalid": "Use one or several of " + ", ".join(AGGREGATES) + "."}
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        names = super().to_internal_value(data)
+        if not names or not set(names) <= set(AGGREGATES):
+            self.fail("invalid")
+        return names
+
+
+class BucketField(serializers.CharField):
+    """A width, or the name of a calendar unit."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = super().to_internal_value(data)
+        if text in CALENDAR_UNITS:
+            return text
+        try:
+            return parse_duration(text)
+        except ValueError as exc:
+            raise serializers.ValidationError(str(exc)) from exc
+
+
+class ZoneField(serializers.CharField):
+    """An IANA time zone."""
+
+    default_error_messages = {"unknown": "Use an IANA time zone such as Europe/Berlin."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        name = super().to_internal_value(data)
+        if name not in zoneinfo.available_timezones():
+            self.fail("unknown")
+        return ZoneInfo(name)
+
+
+class HistoryParameters(serializers.Serializer[Any]):
+    """What a query for history may say; see docs/queries.md."""
+
+    metric = KeysField(required=False, help_text="One metric key, or several with commas. Left out: all.")
     to = MomentField(required=False, help_text="Before this time (exclusive). ISO 8601 or ms since 1970.")
-    bucket = serializers.IntegerField(required=False, min_value=1, max_value=31_622_400, help_text="Width of a bucket in seconds.")
-    agg = serializers.ChoiceField(required=False, choices=AGGREGATES, default="avg", help_text="What `value` is in a bucket.")
-    limit = serializers.IntegerField(required=False, min_value=1, max_value=MAX_LIMIT, default=MAX_LIMIT)
+    bucket = BucketField(
+        required=False,
+        help_text="Width: seconds, or `30s`, `5m`, `1h`, `1d` (counted from 1970 UTC); or `day`, `week`, `month`, `year` of `tz`.",
+    )
+    agg = AggregatesField(required=False, help_text="What is wanted of a bucket; `value` is the first that is named. Left out: avg.")
+    tz = ZoneField(required=False, help_text="IANA zone of calendar buckets. Left out: that of the device's site, else UTC.")
+    fill = serializers.ChoiceField(required=False, choices=["gaps"], help_text="`gaps`: empty buckets too, with null.")
+    order = serializers.ChoiceField(required=False, choices=["asc", "desc"], default="asc", help_text="`desc`: newest first.")
+    limit = serializers.IntegerField(
+        required=False, min_value=1, max_value=MAX_LIMIT, default=MAX_LIMIT, help_text="Values on a page; with `bucket`, spans of time."
+    )
     cursor = serializers.CharField(required=False, max_length=100, help_text="As in `next` of the answer before.")
 
     def get_fields(self) -> dict[str, Any]:
@@ -61,19 +124,36 @@ class HistoryParameters(serializers.Serializer[Any]):
         start = MomentField(required=False, help_text="From this time on (inclusive). ISO 8601 or ms since 1970.")
         return {**super().get_fields(), "from": start}
 
-    def validate_metric(self, value: str) -> list[str]:
-        return [key.strip() for key in value.split(",") if key.strip()]
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse parameters that mean nothing here: a typing error would silently answer another question."""
+        if unknown := [name for name in data if name not in self.fields]:
+            known = ", ".join(sorted(self.fields))
+            raise serializers.ValidationError({name: [f"There is no such parameter here. There are: {known}."] for name in unknown})
+        return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         start, end = attrs.get("from"), attrs.get("to")
         if start is not None and end is not None and start > end:
             raise serializers.ValidationError({"from": ["This must not be after `to`."]})
         if "bucket" in attrs:
-            if start is None:
-                raise serializers.ValidationError({"from": ["Say from when on, as buckets need bounds."]})
-            attrs["to"] = end = end or timezone.now()
-            if (end - start) / timedelta(seconds=attrs["bucket"]) > MAX_BUCKETS:
-                raise serializers.ValidationError({"bucket": [f"These would be more than {MAX_BUCKETS} buckets. Make them wider."]})
+            return self._validate_buckets(attrs)
+        for name in ("agg", "tz", "fill"):
+            if name in attrs:
+                raise serializers.ValidationError({name: ["This goes with `bucket`."]})
+        return attrs
+
+    def _validate_buckets(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        start, end = attrs.get("from"), attrs.setdefault("to", timezone.now())
+        width = attrs["bucket"]
+        if start is None:
+            raise serializers.ValidationError({"from": ["Say from when on, as buckets need bounds."]})
+        if "cursor" in attrs:
+            raise serializers.ValidationError({"cursor": ["Buckets have none: follow `next`."]})
+        if "tz" in attrs and isinstance(width, timedelta):
+            raise serializers.ValidationError({"tz": [f"This goes with calendar buckets: {', '.join(CALENDAR_UNITS)}."]})
+        if isinstance(width, timedelta) and (end - start) / width > MAX_BUCKETS:
+            raise serializers.ValidationError({"bucket": [f"These would be more than {MAX_BUCKETS} buckets. Make them wider."]})
+        attrs.setdefault("agg", ["avg"])
         return attrs
 
 
@@ -81,3 +161,20 @@ class DeviceHistoryParameters(HistoryParameters):
     """As above, of the device that `device` names."""
 
     device = serializers.UUIDField(help_text="The device's id.")
+
+
+def _documented(name: str, schema: dict[str, Any], **examples: str) -> OpenApiParameter:
+    """Put examples to a parameter of `HistoryParameters`, which serializers have no place for."""
+    description = str(DeviceHistoryParameters().fields[name].help_text)
+    shown = [OpenApiExample(label.replace("_", " "), value) for label, value in examples.items()]
+    return OpenApiParameter(name, schema, description=description, examples=shown)
+
+
+PARAMETER_EXAMPLES = [
+    _documented("metric", {"type": "string"}, One="temperature", Several="temperature,pressure"),
+    _documented("from", {"type": "string"}, ISO_8601="2026-11-20T08:00:00Z", Milliseconds="1763625600000"),
+    _documented("to", {"type": "string"}, ISO_8601="2026-11-20T09:00:00Z", Milliseconds="1763629200000"),
+    _documented("bucket", {"type": "string"}, Seconds="60", A_width="5m", A_calendar_unit="day"),
+    _documented("agg", {"type": "string"}, One="avg", Several="avg,max", Over_time="time_weighted", Of_a_counter="increase"),
+    _documented("tz", {"type": "string"}, A_zone="Europe/Berlin"),
+]

@@ -33,17 +33,22 @@ class LatestSerializer(serializers.Serializer[Any]):
 
 
 class PointSerializer(serializers.Serializer[Any]):
-    """With `bucket`: `value` is what `agg` names, `quality` the worst in the bucket, and the other fields are there too."""
+    """With `bucket`: `value` is what `agg` names first, `quality` the worst in the bucket, and avg, min, max and count are there too."""
 
     device = serializers.UUIDField()
     metric = serializers.CharField()
-    time = serializers.DateTimeField()
-    value = ValueField()
-    quality = serializers.ChoiceField(choices=QUALITY_NAMES)
-    avg = serializers.FloatField(required=False)
-    min = serializers.FloatField(required=False)
-    max = serializers.FloatField(required=False)
+    time = serializers.DateTimeField(help_text="Source time; of a bucket when it begins.")
+    value = ValueField(allow_null=True)
+    quality = serializers.ChoiceField(choices=QUALITY_NAMES, allow_null=True)
+    avg = serializers.FloatField(required=False, allow_null=True)
+    min = serializers.FloatField(required=False, allow_null=True)
+    max = serializers.FloatField(required=False, allow_null=True)
     count = serializers.IntegerField(required=False)
+    sum = serializers.FloatField(required=False, allow_null=True, help_text="This and the following: where `agg` names them.")
+    first = serializers.FloatField(required=False, allow_null=True)
+    last = serializers.FloatField(required=False, allow_null=True)
+    time_weighted = serializers.FloatField(required=False, allow_null=True)
+    increase = serializers.FloatField(required=False, allow_null=True)
 
 
 class HistorySerializer(serializers.Serializer[Any]):

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 from rest_framework.test import APIClient
 
-from devices.models import Device, Metric
+from devices.models import Device, Metric, Site
 from telemetry.services import record_rejections, store_readings
 from telemetry.types import NewRejection
 from tenants.models import Tenant, User
@@ -111,6 +111,58 @@ def test_pages_of_buckets_end(viewer: APIClient, pump: Device) -> None:
     assert (len(buckets), pages) == (2, 3)
 
 
+def test_several_figures_at_once(viewer: APIClient, pump: Device) -> None:
+    query: dict[str, Any] = {
+        "metric": "temperature",
+        "from": START.isoformat(),
+        "bucket": "1m",
+        "agg": "sum,first,last,increase,time_weighted",
+    }
+    first = get(viewer, "/telemetry", device=pump.uuid, **query)["results"][0]
+    assert (first["value"], first["sum"], first["first"], first["last"], first["increase"]) == (45.0, 45.0, 0.0, 9.0, 9.0)
+    assert first["time_weighted"] == 4.0  # an hour without a value follows: the last one counts for no time
+
+
+def test_gaps_are_null_when_asked_for(viewer: APIClient, pump: Device) -> None:
+    bounds: dict[str, Any] = {"from": START.isoformat(), "to": (START + timedelta(minutes=3)).isoformat(), "bucket": "1m", "fill": "gaps"}
+    results = get(viewer, "/telemetry", device=pump.uuid, metric="temperature", **bounds)["results"]
+    assert [(point["value"], point["count"], point["quality"]) for point in results] == [
+        (4.5, 10, "good"),
+        (None, 0, None),
+        (None, 0, None),
+    ]
+
+
+@pytest.mark.parametrize("bucket", [None, "10m"])
+def test_newest_first_follows_next_to_the_oldest(viewer: APIClient, pump: Device, bucket: str | None) -> None:
+    query: dict[str, Any] = {
+        "from": START.isoformat(),
+        "to": (START + timedelta(hours=2)).isoformat(),
+        **({"bucket": bucket} if bucket else {}),
+    }
+    forwards = get(viewer, "/telemetry", device=pump.uuid, **query)["results"]
+    page = get(viewer, "/telemetry", device=pump.uuid, order="desc", limit=4, **query)
+    backwards = page["results"]
+    while page["next"]:
+        page = get(viewer, page["next"])
+        backwards += page["results"]
+    assert backwards[::-1] == forwards
+
+
+def test_calendar_days_are_those_of_the_site_unless_told(viewer: APIClient, acme: Tenant, pump: Device) -> None:
+    def first_day(**zone: Any) -> str:
+        query: dict[str, Any] = {"from": START.isoformat(), "bucket": "day", **zone}
+        day: str = get(viewer, "/telemetry", device=pump.uuid, **query)["results"][0]["time"]
+        return day
+
+    assert "T00:00:00Z" in first_day()
+    with tenant_context(acme):
+        pump.site = Site.objects.create(name="Kathmandu", timezone="Asia/Kathmandu")
+        pump.save()
+    assert "T18:15:00Z" in first_day()
+    assert "T15:00:00Z" in first_day(tz="Asia/Tokyo")
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -126,6 +178,16 @@ def test_pages_of_buckets_end(viewer: APIClient, pump: Device) -> None:
         ({"bucket": 60}, "from"),
         ({"bucket": 1, "from": "2020-01-01"}, "bucket"),
         ({"bucket": 60, "from": "2026-01-01", "agg": "median; DROP TABLE"}, "agg"),
+        ({"bucket": 60, "from": "2026-01-01", "agg": "avg,median"}, "agg"),
+        ({"bucket": 60, "from": "2026-01-01", "agg": ","}, "agg"),
+        ({"bucket": "fortnight", "from": "2026-01-01"}, "bucket"),
+        ({"bucket": "1h", "from": "2026-01-01", "tz": "Europe/Berlin"}, "tz"),
+        ({"bucket": "day", "from": "2026-01-01", "tz": "../etc/passwd"}, "tz"),
+        ({"bucket": "day", "from": "2026-01-01", "fill": "zero"}, "fill"),
+        ({"bucket": "day", "from": "2026-01-01", "cursor": "x"}, "cursor"),
+        ({"agg": "avg"}, "agg"),
+        ({"order": "random"}, "order"),
+        ({"metrics": "temperature"}, "metrics"),
         ({"device": "pump-7"}, "device"),
     ],
 )

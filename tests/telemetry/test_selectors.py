@@ -1,10 +1,10 @@
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from devices.models import Device, Metric
 from telemetry.errors import InvalidCursorError
-from telemetry.selectors import list_latest, list_metrics, load_buckets, load_history
+from telemetry.selectors import list_latest, list_metrics, load_history
 from telemetry.services import store_readings
 from telemetry.types import NewReading
 from tenants.models import Tenant
@@ -71,26 +71,20 @@ def test_a_made_up_cursor_is_refused(device: Device, cursor: str) -> None:
         load_history(device=device, metrics=list_metrics(device), cursor=cursor)
 
 
-def test_buckets_sum_up_exactly_and_show_the_worst_quality(device: Device) -> None:
-    store(device, "speed", {0: 1.0, 20: 5.0, 59: 3.0, 120: 4.0})
-    store(device, "speed", {30: 3.0}, quality=2)
-    page = load_buckets(device=device, metrics=list_metrics(device), start=NOW, end=NOW + timedelta(minutes=10), width=timedelta(minutes=1))
-    figures = [((b.ts - NOW).total_seconds(), b.average, b.minimum, b.maximum, b.count, b.quality) for b in page.buckets]
-    assert figures == [(0.0, 3.0, 1.0, 5.0, 4, 2), (120.0, 4.0, 4.0, 4.0, 1, 0)]
-    assert page.next_start is None
-
-
-def test_pages_of_buckets_join_without_gap_or_overlap(device: Device) -> None:
-    store(device, "speed", {n * 7: 1.0 for n in range(100)})
-    end, counts, pages = NOW + timedelta(seconds=650), [], 0
-    start: datetime | None = NOW + timedelta(seconds=3)
-    while start is not None:
-        page = load_buckets(device=device, metrics=list_metrics(device), start=start, end=end, width=timedelta(seconds=10), limit=7)
-        counts += [(b.ts, b.count) for b in page.buckets]
-        start, pages = page.next_start, pages + 1
-    assert pages == 10
-    assert sum(count for _, count in counts) == sum(1 for n in range(100) if 3 <= n * 7 < 650)
-    assert len({ts for ts, _ in counts}) == len(counts)
+def test_newest_first_is_the_same_history_backwards(device: Device) -> None:
+    store(device, "temperature", {0: 2.0, 1: 3.0})
+    store(device, "mode", {0: "auto", 1: "hand", 2: "auto"})
+    points, cursor = [], None
+    for _ in range(5):
+        page = load_history(
+            device=device, metrics=list_metrics(device), end=NOW + timedelta(seconds=2), limit=1, cursor=cursor, newest_first=True
+        )
+        points += [(point.metric, point.value) for point in page.points]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert cursor is None
+    assert points == [("mode", "hand"), ("temperature", 3.0), ("mode", "auto"), ("temperature", 2.0)]
 
 
 def test_latest_values_come_with_their_metric_in_one_query(device: Device, django_assert_num_queries: object) -> None:
