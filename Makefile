@@ -6,7 +6,7 @@ TEST_DATA := var/test
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up servers doctor test check lint format lock bench clean
+.PHONY: help up servers doctor test check lint format lock bench faults clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ lock: ## Pin the dependencies of pyproject.toml and package.json again
 bench: ## Run the benchmarks, or one of them: make bench NAME=store
 	@scripts/setup.sh dev
 	@exec $(PYTHON) manage.py with_servers --data-dir var/bench -- $(PYTHON) -m tests.benchmarks $(NAME)
+
+faults: ## Break a running platform under load and count what was lost: make faults NAME=1-listener
+	@scripts/setup.sh dev
+	@exec $(PYTHON) -m tests.faults $(NAME)
 
 clean: ## Remove caches and the tests' servers; keeps .venv and the data in var/
 	rm -rf $(TEST_DATA) var/bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage*

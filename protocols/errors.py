@@ -54,6 +54,13 @@ class OtherDeviceError(MessageError):
     code = "other_device"
 
 
+class RateLimitedError(MessageError):
+    """More messages than a device or a tenant may send."""
+
+    code = "rate_limited"
+    http_status = 429
+
+
 class TooDeepError(MessageError):
     """Lists and objects nested deeper than any telemetry needs."""
 

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from protocols.buffer import BatchBuffer
+from protocols.credits import Credits, Limits
 from protocols.handoff import HandOffThread
 from protocols.services import Heartbeat, record_heartbeat
 from protocols.types import BatchOutcome, RawMessage
@@ -24,12 +26,20 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 3.0
 START_RETRY_SECONDS = 2.0
+BURST_SECONDS = 20  # what a sender has saved up at most, as after an outage of its own
 
 Acknowledge = Callable[[Sequence[RawMessage], BatchOutcome], None]
 
 
 def do_nothing() -> None:
     """Serve as the default of a hook."""
+
+
+def make_limits() -> Limits:
+    """Return the credits that the settings give."""
+    rates = (settings.IIOT_DEVICE_MESSAGES_PER_SECOND, settings.IIOT_TENANT_MESSAGES_PER_SECOND)
+    devices, tenants = (Credits(rate=rate, burst=rate * BURST_SECONDS) for rate in rates)
+    return Limits(devices=devices, tenants=tenants)
 
 
 class ListenerCore:
@@ -57,7 +67,13 @@ class ListenerCore:
         self._find_error = find_error
         self._buffer = BatchBuffer(batch_size=batch_size, capacity=max(10_000, 4 * batch_size))
         self._hand_off = HandOffThread()
-        self._writer = BatchWriter(buffer=self._buffer, acknowledge=acknowledge, hand_on=self._hand_off.put, on_turn=self._beat_when_due)
+        self._writer = BatchWriter(
+            buffer=self._buffer,
+            acknowledge=acknowledge,
+            hand_on=self._hand_off.put,
+            on_turn=self._beat_when_due,
+            limits=make_limits(),
+        )
         self._started_at = timezone.now()
         self._beat_at = 0.0
 

@@ -6,7 +6,7 @@ Whoever called acknowledges to the device after `process_messages` has returned.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -23,7 +23,7 @@ from protocols.accounting import count_ingest, count_repeated, find_refused
 from protocols.activity import remember_written, select_due
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
-from protocols.errors import MessageError
+from protocols.errors import MessageError, RateLimitedError
 from protocols.handoff import Committed, StoredValue, hand_on_now
 from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples
 from protocols.receipt_times import claim_receipt_time
@@ -51,6 +51,7 @@ _DATA_ERRORS = (
 )
 
 _NO_METRICS: Mapping[str, MetricRef] = {}
+_TOO_MANY = "More messages than one sender may send; send less often, or several values in one message."
 
 
 class _Item(msgspec.Struct, frozen=True, gc=False):
@@ -64,8 +65,16 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     can_come_again_unnoticed: bool = True  # its readings carry no time of their own that would identify them
 
 
-def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: Callable[[Committed], None] = hand_on_now) -> BatchOutcome:
+def process_messages(
+    *,
+    messages: Sequence[RawMessage],
+    now: datetime,
+    hand_on: Callable[[Committed], None] = hand_on_now,
+    uncovered: Collection[int] = (),
+) -> BatchOutcome:
     """Store a batch from any number of tenants and hand it on once it is committed.
+
+    Messages at the indexes in `uncovered` are beyond their sender's credit: refused, counted, and not even read.
 
     Raises:
         django.db.Error: a tenant's batch failed for no fault of its data; nothing may be acknowledged, the same batch
@@ -75,7 +84,7 @@ def process_messages(*, messages: Sequence[RawMessage], now: datetime, hand_on: 
     for index, message in enumerate(messages):
         groups[message.tenant, message.protocol].append((index, message))
     until = highest_counts(messages)
-    outcomes = [_process_tenant(slug, group, until, now, hand_on) for (slug, _), group in groups.items()]
+    outcomes = [_process_tenant(slug, group, uncovered, until, now, hand_on) for (slug, _), group in groups.items()]
     return _combine(outcomes)
 
 
@@ -98,7 +107,12 @@ def _decode(index: int, message: RawMessage, device: DeviceRef | None, max_bytes
 
 
 def _process_tenant(
-    slug: str, group: Sequence[tuple[int, RawMessage]], until: Mapping[str, int], now: datetime, hand_on: Callable[[Committed], None]
+    slug: str,
+    group: Sequence[tuple[int, RawMessage]],
+    uncovered: Collection[int],
+    until: Mapping[str, int],
+    now: datetime,
+    hand_on: Callable[[Committed], None],
 ) -> BatchOutcome:
     tenant = get_tenant_by_slug(slug)
     if tenant is None or tenant.status != Tenant.Status.ACTIVE:
@@ -110,7 +124,12 @@ def _process_tenant(
     with tenant_context(tenant):
         devices = resolve_devices(tenant.schema_name, {message.device for _, message in group})
         max_bytes = settings.IIOT_MAX_MESSAGE_BYTES
-        items = [_decode(index, message, devices.get(message.device), max_bytes) for index, message in group]
+        items = [
+            _decode(index, message, devices.get(message.device), max_bytes)
+            if index not in uncovered
+            else _Item(index, message, (), RateLimitedError(_TOO_MANY))
+            for index, message in group
+        ]
         return _combine(_store_or_split(tenant.schema_name, items, until, now, hand_on))
 
 
@@ -228,15 +247,17 @@ def _time_policy() -> TimePolicy:
 
 
 def _rejections(refusals: Sequence[Refusal], messages: Mapping[int, RawMessage], devices: Mapping[str, DeviceRef]) -> list[NewRejection]:
-    """Make one row for each message and reason, however many of its values share it."""
-    grouped: dict[tuple[int, str], list[Refusal]] = defaultdict(list)
+    """Make one row for each message and reason, however many of its values share it; one for a device's whole flood."""
+    grouped: dict[tuple[int | str, str], list[Refusal]] = defaultdict(list)
     for refusal in refusals:
-        grouped[refusal.index, refusal.reason].append(refusal)
+        is_flood = refusal.reason == RateLimitedError.code
+        grouped[messages[refusal.index].device if is_flood else refusal.index, refusal.reason].append(refusal)
     rejections = []
-    for (index, reason), group in grouped.items():
-        message = messages[index]
+    for (_, reason), group in grouped.items():
+        message = messages[group[0].index]
         device = devices.get(message.device)
-        more = f" (and {len(group) - 1} more values)" if len(group) > 1 else ""
+        what = "messages" if reason == RateLimitedError.code else "values"
+        more = f" (and {len(group) - 1} more {what})" if len(group) > 1 else ""
         rejections.append(_rejection(message, device.id if device else None, reason, group[0].detail + more))
     return rejections
 

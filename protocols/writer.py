@@ -9,6 +9,7 @@ from django.utils import timezone
 from msgspec.structs import replace
 
 from protocols.buffer import BatchBuffer
+from protocols.credits import Limits
 from protocols.handoff import Committed
 from protocols.pipeline import process_messages
 from protocols.types import BatchOutcome, RawMessage
@@ -31,11 +32,13 @@ class BatchWriter:
         acknowledge: Callable[[Sequence[RawMessage], BatchOutcome], None],
         hand_on: Callable[[Committed], None],
         on_turn: Callable[[], None],
+        limits: Limits,
     ) -> None:
         self._buffer = buffer
         self._acknowledge = acknowledge
         self._hand_on = hand_on
         self._on_turn = on_turn
+        self._limits = limits
         self._drain_until: float | None = None
         self.message_count = 0
         self.rejected_count = 0
@@ -60,9 +63,10 @@ class BatchWriter:
     def _store(self, batch: Sequence[RawMessage]) -> bool:
         """Try until the batch is committed, then acknowledge it. False when time is up."""
         delay = FIRST_RETRY_SECONDS
+        uncovered = self._limits.find_uncovered(batch, time.monotonic())
         while True:
             try:
-                outcome = process_messages(messages=batch, now=timezone.now(), hand_on=self._hand_on)
+                outcome = process_messages(messages=batch, now=timezone.now(), hand_on=self._hand_on, uncovered=uncovered)
             except Exception as exc:  # noqa: BLE001  # the listener's loop: whatever it was, nothing is acknowledged and nothing is lost
                 self.last_error = f"{type(exc).__name__}: {exc}"[:500]
                 logger.warning("a batch of %d messages was not stored, next try in %.1f s: %s", len(batch), delay, self.last_error)

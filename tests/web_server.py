@@ -20,7 +20,7 @@ def run_web_server(env: Mapping[str, str], log: Path, *, port: int = 0) -> Itera
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "iiot_site.asgi:application", "--port", str(port), "--no-proxy-headers"]
+    command = [sys.executable, "-m", "iiot_site.web_server", "iiot_site.asgi:application", "--port", str(port), "--no-proxy-headers"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=dict(env), stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
         try:

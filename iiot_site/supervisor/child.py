@@ -13,7 +13,7 @@ from pathlib import Path
 
 from iiot_site.supervisor.guardian import RUN_VARIABLE, marked_processes, signal_all
 
-_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS, _STEADY_SECONDS = 1.0, 30.0, 60.0
+_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS, _STEADY_SECONDS = 1.0, 5.0, 60.0
 _LOG_BYTES = 10_000_000
 
 

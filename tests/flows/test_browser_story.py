@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.flows.conftest import ConnectDevice, Platform, wait_until
+from tests.flows.conftest import ConnectDevice
+from tests.platform import Platform, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 

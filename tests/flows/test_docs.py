@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.flows.conftest import FOREIGN_VARIABLES, ROOT, Platform, wait_until
+from tests.platform import FOREIGN_VARIABLES, ROOT, Platform, wait_until
 
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.flows.conftest import ConnectDevice, Device, Platform, wait_until
+from tests.flows.conftest import ConnectDevice, Device
+from tests.platform import Platform, wait_until
 
 pytestmark = pytest.mark.slow
 

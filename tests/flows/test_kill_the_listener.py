@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.flows.conftest import ConnectDevice, Platform, wait_until
+from tests.flows.conftest import ConnectDevice
+from tests.platform import Platform, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 
-from tests.flows.conftest import ConnectDevice, Platform
+from tests.flows.conftest import ConnectDevice
+from tests.platform import Platform
 
 pytestmark = pytest.mark.slow
 

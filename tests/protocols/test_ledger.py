@@ -19,7 +19,7 @@ from protocols import pipeline
 from protocols.models import UnroutedCount
 from protocols.types import BatchOutcome, RawMessage
 from telemetry.ledger import list_broken_entries, list_day_differences, load_ledger
-from telemetry.models import IngestLedger, Reading
+from telemetry.models import IngestLedger, Reading, RejectedMessage
 from telemetry.services import store_readings
 from telemetry.types import LedgerRow, NewReading, StoreOutcome
 from tenants.models import Tenant, User
@@ -248,3 +248,14 @@ def test_the_check_finds_readings_that_are_gone_and_entries_that_do_not_add_up(
     with pytest.raises(CommandError, match="no active tenant"):
         call_command("check_ledger", "--tenant", "nobody")
     assert connection.schema_name == "t_acme"  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("pump")
+def test_a_flood_is_counted_by_the_message_and_kept_once(make_message: MakeMessage, now: datetime) -> None:
+    messages = [make_message('{"temperature": 1}') for _ in range(5)]
+    outcome = pipeline.process_messages(messages=messages, now=now, uncovered={2, 3, 4})
+    assert (outcome.stored, outcome.refused) == (2, frozenset({2, 3, 4}))
+    [row] = IngestLedger.objects.values("received", "stored", "rejected_by_reason")
+    assert row == {"received": 5, "stored": 2, "rejected_by_reason": {"rate_limited": 3}}
+    [kept] = RejectedMessage.objects.all()
+    assert "and 2 more messages" in kept.detail

@@ -42,12 +42,12 @@ def wait_until_gone(mark: str, *, seconds: float) -> list[int]:
     return left
 
 
-def test_the_delay_doubles_up_to_half_a_minute_and_starts_anew_after_a_steady_minute() -> None:
+def test_the_delay_doubles_up_to_five_seconds_and_starts_anew_after_a_steady_minute() -> None:
     delays = [0.0]
     for _ in range(7):
         delays.append(next_delay(delays[-1], uptime_seconds=0.1))
-    assert delays[1:] == [1, 2, 4, 8, 16, 30, 30]
-    assert next_delay(30, uptime_seconds=61) == 1
+    assert delays[1:] == [1, 2, 4, 5, 5, 5, 5]
+    assert next_delay(5, uptime_seconds=61) == 1
 
 
 def test_a_crashed_process_is_started_again_and_its_state_is_written_down(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""How many messages a device and a tenant may send: a flood from one is cut off before it takes the place of the others.
+
+A token bucket each: `rate` messages a second in the long run, `burst` at once. Charged by the batch, so that it costs
+next to nothing for each message. Pure: the time is a parameter, in seconds of a clock that only goes forward.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+
+from cachetools import LRUCache
+
+from protocols.types import RawMessage
+
+MAX_SENDERS = 100_000
+
+
+class Credits:
+    """The buckets of all who send; `rate` 0 is no limit."""
+
+    def __init__(self, *, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = max(burst, rate)
+        self._left: LRUCache[Hashable, tuple[float, float]] = LRUCache(maxsize=MAX_SENDERS)
+
+    def charge(self, counts: Mapping[Hashable, int], now: float) -> dict[Hashable, int]:
+        """Take credit for so many messages of each sender; return how many of whose are not covered."""
+        if not self._rate:
+            return {}
+        uncovered: dict[Hashable, int] = {}
+        for sender, count in counts.items():
+            left, since = self._left.get(sender, (self._burst, now))
+            left = min(self._burst, left + (now - since) * self._rate)
+            covered = min(count, int(left))
+            self._left[sender] = (left - covered, now)
+            if covered < count:
+                uncovered[sender] = count - covered
+        return uncovered
+
+
+class Limits:
+    """What one listener lets through: credits of devices, and of tenants."""
+
+    def __init__(self, *, devices: Credits, tenants: Credits) -> None:
+        self._devices = devices
+        self._tenants = tenants
+
+    def find_uncovered(self, batch: Sequence[RawMessage], now: float) -> frozenset[int]:
+        """Return the indexes of messages beyond the credit of their device or tenant: the last ones of each."""
+        over = self._devices.charge(Counter([(message.tenant, message.device) for message in batch]), now)
+        over_tenants = self._tenants.charge(Counter([message.tenant for message in batch]), now)
+        if not over and not over_tenants:
+            return frozenset()
+        found: set[int] = set()
+        for index in range(len(batch) - 1, -1, -1):
+            message = batch[index]
+            for left, sender in ((over, (message.tenant, message.device)), (over_tenants, message.tenant)):
+                if left.get(sender):
+                    left[sender] -= 1
+                    found.add(index)
+        return frozenset(found)
