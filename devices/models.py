@@ -83,6 +83,7 @@ class Protocol(models.TextChoices):
     AUTO = "auto", "Detect from the first valid message"
     MQTT = "mqtt", "MQTT"
     HTTP = "http", "HTTP"
+    AMQP = "amqp", "AMQP"
 
 
 class Codec(models.TextChoices):

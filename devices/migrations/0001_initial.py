@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                 (
                     "protocol",
                     models.CharField(
-                        choices=[("auto", "Detect from the first valid message"), ("mqtt", "MQTT"), ("http", "HTTP")],
+                        choices=[("auto", "Detect from the first valid message"), ("mqtt", "MQTT"), ("http", "HTTP"), ("amqp", "AMQP")],
                         default="auto",
                         max_length=12,
                     ),
@@ -132,7 +132,7 @@ class Migration(migrations.Migration):
                     "protocol",
                     models.CharField(
                         blank=True,
-                        choices=[("auto", "Detect from the first valid message"), ("mqtt", "MQTT"), ("http", "HTTP")],
+                        choices=[("auto", "Detect from the first valid message"), ("mqtt", "MQTT"), ("http", "HTTP"), ("amqp", "AMQP")],
                         help_text="Empty: as the type says.",
                         max_length=12,
                     ),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-VERSION = 1
+VERSION = 2
 ROLES = ("admin", "developer", "operator", "viewer", "auditor")
 
 
@@ -40,6 +40,7 @@ class DemoDevice:
     kind: str
     site: str
     is_simulated: bool = True
+    protocol: str = "mqtt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ TENANTS = (
             DemoDevice("furnace-1", "Melting furnace 1", "Furnace", "Melt shop"),
             DemoDevice("furnace-2", "Melting furnace 2", "Furnace", "Melt shop"),
             DemoDevice("conveyor-1", "Packaging conveyor 1", "Conveyor", "Packaging"),
-            DemoDevice("conveyor-2", "Packaging conveyor 2", "Conveyor", "Packaging"),
+            DemoDevice("conveyor-2", "Packaging conveyor 2", "Conveyor", "Packaging", protocol="amqp"),
             DemoDevice("tank-1", "Tank 1, solvent", "Tank", "Tank farm"),
             DemoDevice("tank-2", "Tank 2, base oil", "Tank", "Tank farm"),
             DemoDevice("tank-3", "Tank 3, base oil", "Tank", "Tank farm"),
@@ -154,7 +155,7 @@ TENANTS = (
             DemoDevice("pump-9", "Feed pump 9 (yours to play with)", "Pump", "Pump house", is_simulated=False),
             DemoDevice("pump-1", "Feed pump 1", "Pump", "Pump house"),
             DemoDevice("tank-1", "Buffer tank", "Tank", "Pump house"),
-            DemoDevice("compressor-1", "Compressor", "Compressor", "Bottling"),
+            DemoDevice("compressor-1", "Compressor", "Compressor", "Bottling", protocol="amqp"),
             DemoDevice("conveyor-1", "Bottling conveyor", "Conveyor", "Bottling"),
         ),
     ),

@@ -9,7 +9,7 @@ from django.db import transaction
 from django_tenants.utils import tenant_context
 
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
-from devices.services import create_device, issue_credential, revoke_credential, save_device_type, save_metric, save_site
+from devices.services import create_device, issue_credential, revoke_credential, save_device, save_device_type, save_metric, save_site
 from iiot_site.demo.demo_file import BrokerEntry, DemoDeviceEntry, DemoFile, DemoLogin, DemoTenantEntry
 from iiot_site.demo.plant import DEVICE_TYPES, ROLES, RULES, TENANTS, VERSION, DemoDevice, DemoTenant
 from rules.models import Rule
@@ -151,9 +151,12 @@ def _ensure_device(
     """Return the device's entry, with secrets that work: those in the file, or new ones."""
     device = Device.objects.filter(key=wanted.key).first()
     if device is None:
-        device = create_device(key=wanted.key, name=wanted.name, device_type=device_type, site=site)
+        device = create_device(key=wanted.key, name=wanted.name, device_type=device_type, site=site, protocol=wanted.protocol)
+    if device.protocol != wanted.protocol:
+        device.protocol = wanted.protocol
+        save_device(device=device)
     if known is not None and known["id"] == str(device.uuid):
-        return {**known, "name": device.name, "simulated": wanted.is_simulated}
+        return {**known, "name": device.name, "protocol": wanted.protocol, "topic": _topic(wanted, slug), "simulated": wanted.is_simulated}
     for lost in device.credentials.filter(kind=DeviceCredential.Kind.TOKEN, revoked_at=None):
         revoke_credential(credential=lost, now=now)  # nobody knows its secret any more
     mqtt = issue_credential(device=device, kind=DeviceCredential.Kind.MQTT, now=now)
@@ -163,10 +166,15 @@ def _ensure_device(
         "key": device.key,
         "name": device.name,
         "type": wanted.kind,
-        "protocol": "mqtt",
+        "protocol": wanted.protocol,
         "username": mqtt.username,
         "password": mqtt.secret,
         "token": token.secret,
-        "topic": f"t/{slug}/{device.key}/telemetry",
+        "topic": _topic(wanted, slug),
         "simulated": wanted.is_simulated,
     }
+
+
+def _topic(wanted: DemoDevice, slug: str) -> str:
+    """Return where the device publishes: over AMQP a routing key."""
+    return f"{slug}.{wanted.key}.telemetry" if wanted.protocol == "amqp" else f"t/{slug}/{wanted.key}/telemetry"

@@ -1,19 +1,14 @@
-"""Drives the demo's devices over MQTT: each is a client of its own with its own credentials, as in a plant."""
+"""Drives the demo's devices: each is a client of its own with its own credentials, as in a plant."""
 
 import json
 import logging
 import random
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.reasoncodes import ReasonCode
 
 from iiot_site.demo.demo_file import DemoDeviceEntry, DemoFile
+from iiot_site.demo.links import open_link
 from iiot_site.demo.signals import Machine
 
 logger = logging.getLogger(__name__)
@@ -22,43 +17,19 @@ FIRST_FAULT_SECONDS = 40.0
 FAULT_PAUSE_SECONDS = (90.0, 240.0)
 FAULT_SECONDS = (50.0, 80.0)
 CONNECT_SECONDS = 10.0
-# While the broker is away a device keeps a little, then drops its oldest values, as real ones do.
-MAX_QUEUED_MESSAGES = 300
 
 
 class SimulatedDevice:
     """One device: signals and a connection."""
 
-    def __init__(self, entry: DemoDeviceEntry, *, host: str, port: int) -> None:
-        self.topic = entry["topic"]
-        self.machine = Machine(entry["type"], self.topic)
-        # A client id that nobody can guess: whoever connects with the same one ends this session.
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"sim-{secrets.token_hex(8)}", clean_session=True)
-        self._client.username_pw_set(entry["username"], entry["password"])
-        self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
-        self._client.reconnect_delay_set(1, 30)
-        self._client.on_connect = self._on_connect
-        self._client.connect_async(host, port, keepalive=30)
-        self._client.loop_start()
+    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
+        self.name = entry["username"]
+        self.machine = Machine(entry["type"], self.name)
+        self.link = open_link(entry, content)
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether the broker has accepted it."""
-        return self._client.is_connected()
-
-    def publish(self, at: datetime) -> paho.MQTTMessageInfo:
+    def publish(self, at: datetime) -> None:
         """Send what the sensors show, with the time."""
-        message = {"ts": int(at.timestamp() * 1000), "values": self.machine.values(at)}
-        return self._client.publish(self.topic, json.dumps(message), qos=1)
-
-    def close(self) -> None:
-        """Disconnect after what is queued has left."""
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _on_connect(self, _client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _props: Any) -> None:
-        if reason.is_failure:
-            logger.warning("%s was refused by the broker: %s", self.topic, reason)
+        self.link.publish(json.dumps({"ts": int(at.timestamp() * 1000), "values": self.machine.values(at)}))
 
 
 @dataclass(slots=True)
@@ -75,16 +46,15 @@ class _FaultPlan:
         seconds = self.random.uniform(*FAULT_SECONDS)
         device.machine.start_fault(at, seconds=seconds)
         self.next_at = at.timestamp() + seconds + self.random.uniform(*FAULT_PAUSE_SECONDS)
-        logger.info("%s goes wrong for %.0f s", device.topic, seconds)
+        logger.info("%s goes wrong for %.0f s", device.name, seconds)
 
 
 class Simulator:
     """All simulated devices of the demo, publishing in turn so that the load is even."""
 
     def __init__(self, content: DemoFile, *, messages_per_second: float) -> None:
-        host, port = content["mqtt"]["host"], content["mqtt"]["port"]
         entries = [entry for tenant in content["tenants"].values() for entry in tenant["devices"] if entry["simulated"]]
-        self._devices = [SimulatedDevice(entry, host=host, port=port) for entry in entries]
+        self._devices = [SimulatedDevice(entry, content) for entry in entries]
         self._period = 1 / messages_per_second
         self._faults = _FaultPlan(random.Random(), datetime.now(UTC).timestamp() + FIRST_FAULT_SECONDS)  # noqa: S311 - a simulation
         self._is_stopping = False
@@ -94,19 +64,20 @@ class Simulator:
         self._is_stopping = True
 
     def wait_until_connected(self) -> bool:
-        """Wait until every device has been accepted by the broker; False if some were not within ten seconds."""
+        """Wait until every device has been accepted; False if some were not within ten seconds."""
         deadline = time.monotonic() + CONNECT_SECONDS
         while time.monotonic() < deadline and not self._is_stopping:
-            if all(device.is_connected for device in self._devices):
+            if all(device.link.is_connected for device in self._devices):
                 return True
             time.sleep(0.1)
         return False
 
     def publish_once(self) -> None:
-        """Send one message from every device and wait until the broker has them."""
-        sent = [device.publish(datetime.now(UTC)) for device in self._devices]
-        for info in sent:
-            info.wait_for_publish(CONNECT_SECONDS)
+        """Send one message from every device and wait until they have been taken."""
+        for device in self._devices:
+            device.publish(datetime.now(UTC))
+        for device in self._devices:
+            device.link.flush(timeout_seconds=CONNECT_SECONDS)
 
     def run(self) -> None:
         """Publish until told to stop."""
@@ -126,4 +97,4 @@ class Simulator:
     def close(self) -> None:
         """Disconnect all devices."""
         for device in self._devices:
-            device.close()
+            device.link.close()

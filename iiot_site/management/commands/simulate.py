@@ -16,7 +16,7 @@ DEFAULT_RATE = 0.5
 class Command(BaseCommand):
     """Needs no database: what it has to know is in `demo.json`, as for real devices."""
 
-    help = "Drive the demo's devices over MQTT with plausible signals."
+    help = "Drive the demo's devices with plausible signals."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,4 +1,4 @@
-"""The simulator: real MQTT clients that send what a device sends."""
+"""The simulator: real MQTT and AMQP clients that send what a device sends."""
 
 import json
 import threading
@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+import pika
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from paho.mqtt.enums import CallbackAPIVersion
 
 from iiot_site.demo.demo_file import DemoFile, write_demo_file
+from iiot_site.demo.links import MqttLink, open_link
 from iiot_site.demo.plant import VERSION
 from iiot_site.demo.simulator import Simulator
+from protocols.amqp.address import parse_broker_url as parse_amqp_url
+from protocols.amqp.consumer import connection_parameters
+from protocols.amqp.topology import declare_topology
 from protocols.codecs.json import decode_telemetry
 from protocols.mqtt.address import BrokerAddress, parse_broker_url
 
@@ -31,7 +36,8 @@ def broker(settings: LazySettings) -> BrokerAddress:
 @pytest.fixture
 def content(broker: BrokerAddress) -> DemoFile:
     """A demo with one device; it has the platform's login, because no listener gives the broker others here."""
-    device: Any = {"key": "simulated-pump", "type": "Pump", "username": broker.username, "password": broker.password, "topic": TOPIC}
+    device: Any = {"key": "simulated-pump", "type": "Pump", "protocol": "mqtt", "topic": TOPIC}
+    device |= {"username": broker.username, "password": broker.password}
     idle = device | {"topic": "t/acme/idle-pump/telemetry", "simulated": False}
     return {
         "version": VERSION,
@@ -119,3 +125,30 @@ def test_nobody_can_guess_a_client_id(monkeypatch: pytest.MonkeyPatch, content: 
         Simulator(content, messages_per_second=1).close()
     assert len(set(ids)) == 2
     assert all(16 < len(id_) <= 23 for id_ in ids)
+
+
+def test_an_amqp_device_sends_with_confirms_and_by_mqtt_where_there_is_no_rabbitmq(
+    broker: BrokerAddress, content: DemoFile, settings: LazySettings
+) -> None:
+    device = content["tenants"]["acme"]["devices"][1]
+    entry: Any = {**device, "protocol": "amqp", "topic": "acme.simulated-pump.telemetry"}
+    instead = open_link(entry, content)
+    instead.close()
+    assert isinstance(instead, MqttLink)
+    if not settings.AMQP_URL:
+        pytest.skip("no RabbitMQ")
+    rabbit = parse_amqp_url(settings.AMQP_URL)
+    content["amqp"] = {"host": rabbit.host, "port": rabbit.port}
+    content["tenants"]["acme"]["devices"] = [entry | {"username": rabbit.username, "password": rabbit.password}]
+    with pika.BlockingConnection(connection_parameters(rabbit, name="test")) as connection:
+        channel = connection.channel()
+        declare_topology(channel)
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, "iiot.telemetry", "acme.simulated-pump.telemetry")
+        simulator = Simulator(content, messages_per_second=20)
+        assert simulator.wait_until_connected()
+        simulator.publish_once()
+        simulator.close()
+        _, _, payload = channel.basic_get(queue, auto_ack=True)
+        channel.queue_purge("iiot.telemetry")
+    assert json.loads(payload)["values"]["running"] is True

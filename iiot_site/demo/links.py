@@ -1,0 +1,144 @@
+"""How a simulated device reaches the platform: a client of its own with the device's own credentials, for each protocol."""
+
+import contextlib
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import paho.mqtt.client as paho
+import pika
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from iiot_site.demo.demo_file import DemoDeviceEntry, DemoFile
+
+logger = logging.getLogger(__name__)
+
+# While the platform is away a device keeps a little, then drops its oldest values, as real ones do.
+MAX_QUEUED_MESSAGES = 300
+PAUSE_SECONDS = 5.0
+
+
+class Link(Protocol):
+    """What the simulator needs. None of it waits, but `flush`."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the device has been accepted."""
+
+    def publish(self, payload: str) -> None:
+        """Send a message, or keep it for later."""
+
+    def flush(self, *, timeout_seconds: float) -> None:
+        """Wait until what was published has been taken."""
+
+    def close(self) -> None:
+        """Disconnect after what is queued has left."""
+
+
+class MqttLink:
+    """MQTT with QoS 1."""
+
+    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
+        self._topic = entry["topic"]
+        # A client id that nobody can guess: whoever connects with the same one ends this session.
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"sim-{secrets.token_hex(8)}", clean_session=True)
+        self._client.username_pw_set(entry["username"], entry["password"])
+        self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
+        self._client.reconnect_delay_set(1, 30)
+        self._client.on_connect = self._on_connect
+        self._last: paho.MQTTMessageInfo | None = None
+        self._client.connect_async(content["mqtt"]["host"], content["mqtt"]["port"], keepalive=30)
+        self._client.loop_start()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client.is_connected()
+
+    def publish(self, payload: str) -> None:
+        self._last = self._client.publish(self._topic, payload, qos=1)
+
+    def flush(self, *, timeout_seconds: float) -> None:
+        if self._last is not None:
+            self._last.wait_for_publish(timeout_seconds)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(self, _client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _props: Any) -> None:
+        if reason.is_failure:
+            logger.warning("%s was refused by the broker: %s", self._topic, reason)
+
+
+class AmqpLink:
+    """AMQP with publisher confirms, on a thread of its own."""
+
+    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
+        self._key = entry["topic"]
+        login = pika.PlainCredentials(entry["username"], entry["password"])
+        self._parameters = pika.ConnectionParameters(content["amqp"]["host"], content["amqp"]["port"], credentials=login)
+        self._waiting: queue.Queue[str] = queue.Queue(MAX_QUEUED_MESSAGES)
+        self._stopping = threading.Event()
+        self.is_connected = False
+        self._thread = threading.Thread(target=self._run, name=f"amqp {self._key}", daemon=True)
+        self._thread.start()
+
+    def publish(self, payload: str) -> None:
+        while True:
+            try:
+                return self._waiting.put_nowait(payload)
+            except queue.Full:
+                self._drop_oldest()
+
+    def flush(self, *, timeout_seconds: float) -> None:
+        with self._waiting.all_tasks_done:
+            self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, timeout_seconds)
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join(PAUSE_SECONDS)
+
+    def _drop_oldest(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._waiting.get_nowait()
+            self._waiting.task_done()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with pika.BlockingConnection(self._parameters) as connection:
+                    self._serve(connection)
+            except (pika.exceptions.AMQPError, OSError) as exc:
+                logger.info("%s is not connected: %r", self._key, exc)
+                self._stopping.wait(PAUSE_SECONDS)
+            finally:
+                self.is_connected = False
+
+    def _serve(self, connection: Any) -> None:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        self.is_connected = True
+        while not (self._stopping.is_set() and self._waiting.empty()):
+            try:
+                payload = self._waiting.get(timeout=0.2)
+            except queue.Empty:
+                connection.process_data_events(0)  # answers the broker's heartbeats
+                continue
+            try:
+                channel.basic_publish("iiot.telemetry", self._key, payload, mandatory=True)
+            finally:
+                self._waiting.task_done()
+
+
+LINKS: dict[str, Callable[[DemoDeviceEntry, DemoFile], Link]] = {"mqtt": MqttLink, "amqp": AmqpLink}
+
+
+def open_link(entry: DemoDeviceEntry, content: DemoFile) -> Link:
+    """Connect a device by its protocol; by MQTT where that door is shut on this machine."""
+    if entry["protocol"] not in content:
+        entry = {**entry, "protocol": "mqtt", "topic": f"t/{entry['username']}/telemetry"}
+    return LINKS[entry["protocol"]](entry, content)
