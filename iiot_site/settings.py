@@ -150,6 +150,7 @@ CELERY_BEAT_SCHEDULE = {
     "reopen-still-firing": {"task": "alerting.tasks.reopen_still_firing_task", "schedule": 30.0, "options": {"expires": 30}},
     "sweep-rules": {"task": "rules.tasks.sweep_rules_task", "schedule": 30.0, "options": {"expires": 30}},
     "create-partitions": {"task": "telemetry.tasks.create_partitions_task", "schedule": 3600.0, "options": {"expires": 3600}},
+    "roll-up": {"task": "telemetry.tasks.roll_up_task", "schedule": 30.0, "options": {"expires": 30}},
     "trim-rejections": {"task": "telemetry.tasks.trim_rejections_task", "schedule": 60.0, "options": {"expires": 60}},
 }
 

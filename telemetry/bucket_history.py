@@ -14,6 +14,7 @@ increase
     began again at zero, so that value is what it adds. Nothing is extrapolated, so the increases of adjoining buckets
     sum up to that of both; the first value of a series adds nothing.
 
+The first five, and first and last, come from the roll-ups where they can (see `telemetry.rollups`), with the same result.
 Values of every quality count; `quality` tells the worst. A figure that no float can hold is None.
 """
 
@@ -26,7 +27,9 @@ from typing import Any
 from django.db import connection
 
 from devices.models import Device, Metric
+from telemetry.bucket_sources import build_parts
 from telemetry.buckets import EPOCH, FixedBuckets, list_edges, page_bounds
+from telemetry.rollups import SUMMABLE_SQL
 from telemetry.types import BucketPage, BucketQuery, HistoryBucket
 
 GAP_PERIODS = 3
@@ -43,14 +46,6 @@ AGGREGATES = {
     "increase": "increase",
 }
 
-# Sums of values beyond this become infinite instead of an error of the database.
-SUMMABLE = "CASE WHEN abs({value}) <= 1e290 THEN {value} ELSE {value} * 'Infinity'::float8 END"
-_RAW_PARTS = f"""
-    SELECT ts, metric_id, 1 AS n, {SUMMABLE.format(value="value")} AS total, value AS low, value AS high,
-        ts AS first_at, value AS first_value, ts AS last_at, value AS last_value, quality
-    FROM telemetry_reading
-    WHERE device_id = %(device)s AND metric_id = ANY(%(metrics)s) AND ts >= %(start)s AND ts < %(end)s
-"""  # noqa: S608 - made of constants
 _FIRST_SQL = "(array_agg(first_value ORDER BY first_at))[1]"
 _LAST_SQL = "(array_agg(last_value ORDER BY last_at DESC))[1]"
 _BUCKETS_SQL = """
@@ -63,7 +58,7 @@ _CALENDAR_SQL = "(%(edges)s::timestamptz[])[width_bucket(ts, %(edges)s::timestam
 # The values of each series in the page, with the one before it and the one after it.
 _POINTS_SQL = f"""
 WITH bounds AS MATERIALIZED (SELECT %(edges)s::timestamptz[] AS edges), points AS (
-    SELECT m.id AS metric_id, m.hold, ts, {SUMMABLE.format(value="value")} AS value, quality
+    SELECT m.id AS metric_id, m.hold, ts, {SUMMABLE_SQL} AS value, quality
     FROM unnest(%(metrics)s::smallint[], %(holds)s::interval[]) AS m(id, hold) CROSS JOIN LATERAL (
         (SELECT ts, value, quality FROM telemetry_reading WHERE device_id = %(device)s AND metric_id = m.id
             AND ts < %(start)s ORDER BY ts DESC LIMIT 1)
@@ -139,7 +134,8 @@ def _load_page(device: Device, metrics: Sequence[Metric], page: BucketQuery, now
     found: _Found = {}
     if page.with_gaps:
         found = {(edge, metric_id): _empty(key, edge) for edge in edges[:-1] for metric_id, key in keys.items()}
-    for ts, metric_id, n, total, low, high, quality, first, last in _fetch(_buckets_sql(page), facts):
+    parts, bounds = build_parts(start=page.start, end=page.end, edges=edges)
+    for ts, metric_id, n, total, low, high, quality, first, last in _fetch(_buckets_sql(page, parts), facts | bounds):
         average = _finite(total / n)
         found[ts, metric_id] = HistoryBucket(keys[metric_id], ts, n, average, low, high, _finite(total), quality, first, last)
     if "time_weighted" in page.aggregates:
@@ -153,10 +149,10 @@ def _load_page(device: Device, metrics: Sequence[Metric], page: BucketQuery, now
     return found
 
 
-def _buckets_sql(page: BucketQuery) -> str:
+def _buckets_sql(page: BucketQuery, parts: str) -> str:
     return _BUCKETS_SQL.format(
         bucket=_FIXED_SQL if isinstance(page.buckets, FixedBuckets) else _CALENDAR_SQL,
-        parts=_RAW_PARTS,
+        parts=parts,
         first=_FIRST_SQL if "first" in page.aggregates else "NULL",
         last=_LAST_SQL if "last" in page.aggregates else "NULL",
     )

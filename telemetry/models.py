@@ -66,6 +66,75 @@ class LatestReading(models.Model):
         return f"{self.text if self.value is None else self.value} at {self.ts}"
 
 
+class Rollup(models.Model):
+    """The readings of one series in one span of time. Exact, and several sum up to a longer span without loss.
+
+    `total` and `squares` are infinite, or not a number, where no float can hold them.
+    """
+
+    pk = models.CompositePrimaryKey("device_id", "metric_id", "bucket")
+    device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    bucket = models.DateTimeField(help_text="Begin of the span (UTC).")
+    n = models.IntegerField(help_text="How many readings.")
+    total = models.FloatField()
+    squares = models.FloatField(help_text="Sum of the squares.")
+    low = models.FloatField()
+    high = models.FloatField()
+    first_at = models.DateTimeField()
+    first_value = models.FloatField()
+    last_at = models.DateTimeField()
+    last_value = models.FloatField()
+    quality = models.SmallIntegerField(choices=Quality, help_text="The worst.")
+
+    class Meta:
+        abstract = True
+
+
+class MinuteRollup(Rollup):
+    """One minute."""
+
+    def __str__(self) -> str:
+        return f"{self.n} in the minute {self.bucket}"
+
+
+class HourRollup(Rollup):
+    """One hour."""
+
+    def __str__(self) -> str:
+        return f"{self.n} in the hour {self.bucket}"
+
+
+class ChangedMinute(models.Model):
+    """A minute that got readings after it was closed. Only appended to; who rolls up takes away what it has seen.
+
+    Not unique on purpose: were a row not added because one is there, it might be taken away before this one's commit.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    device = models.ForeignKey(Device, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    metric = models.ForeignKey(Metric, db_constraint=False, db_index=False, on_delete=models.DO_NOTHING, related_name="+")
+    minute = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["device", "metric", "minute"], name="changed_minute_series")]
+
+    def __str__(self) -> str:
+        return f"{self.minute}"
+
+
+class RollupProgress(models.Model):
+    """How far the roll-ups of the tenant are; one row. See `telemetry.rollups`."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    closed_until = models.DateTimeField(help_text="Readings from before this note their minute in ChangedMinute.")
+    folded_until = models.DateTimeField(help_text="Minutes before this are rolled up.")
+    barrier = models.BigIntegerField(null=True, help_text="Transactions from this number on knew of `closed_until`.")
+
+    def __str__(self) -> str:
+        return f"rolled up until {self.folded_until}"
+
+
 class IngestLedger(models.Model):
     """What became of everything that came in: received = stored + duplicate + rejected, per listener and minute.
 

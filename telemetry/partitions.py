@@ -6,7 +6,7 @@ from datetime import date
 from django.db import connection, transaction
 
 from iiot_site.lib.schemas import current_schema, lock_in_schema
-from telemetry.partitions_math import PARENT, missing_days, partition_bounds, partition_name
+from telemetry.partitions_math import PARENT, missing_days, partition_bounds, partition_day, partition_name
 
 # Days whose partition is known to be there, by (database, schema): the hot path asks nothing. Only committed ones.
 _known: dict[tuple[str, str], set[date]] = {}
@@ -35,6 +35,11 @@ def ensure_partitions(*, days: Collection[date]) -> list[date]:
                 _create_partition(day)
         transaction.on_commit(lambda: _known.setdefault(place, set()).update(wanted))
     return created
+
+
+def list_partition_days() -> set[date]:
+    """Return the UTC days that have a partition in the current tenant."""
+    return {day for name in _load_partition_names() if (day := partition_day(name)) is not None}
 
 
 def forget_partitions() -> None:

@@ -53,7 +53,13 @@ WHERE latest.ts < excluded.ts
 _COUNT_BY_DAY_SQL = "WITH new AS ({insert} RETURNING ts) SELECT (ts AT TIME ZONE 'UTC')::date, count(*) FROM new GROUP BY 1"
 _INSERT_NUMBERS_SQL = _INSERT_SQL.format(table="telemetry_reading", stage="number_stage")
 _INSERT_TEXTS_SQL = _INSERT_SQL.format(table="telemetry_textreading", stage="text_stage")
-_UPSERT_LATEST_NUMBERS_SQL = _UPSERT_LATEST_SQL.format(column="value", stage="number_stage")
+# What comes after its minute was closed: see `telemetry.rollups`. Only after COPY, which gives the transaction its number.
+_NOTE_CHANGED_MINUTES_SQL = """
+INSERT INTO telemetry_changedminute (device_id, metric_id, minute)
+SELECT DISTINCT device_id, metric_id, date_trunc('minute', ts, 'UTC') FROM pg_temp.number_stage
+WHERE ts < (SELECT closed_until FROM telemetry_rollupprogress)
+"""
+_UPSERT_LATEST_NUMBERS_SQL = f"{_UPSERT_LATEST_SQL.format(column='value', stage='number_stage')};{_NOTE_CHANGED_MINUTES_SQL}"
 _UPSERT_LATEST_TEXTS_SQL = _UPSERT_LATEST_SQL.format(column="text", stage="text_stage")
 
 

@@ -1,4 +1,4 @@
-"""Periodic work: partitions ahead of time, and the bound on rejected messages. One task per tenant."""
+"""Periodic work: partitions ahead of time, the bound on rejected messages, roll-ups. One task per tenant."""
 
 from celery import shared_task
 from django.utils import timezone
@@ -6,8 +6,11 @@ from django_tenants.utils import tenant_context
 
 from telemetry.partitions import ensure_partitions
 from telemetry.partitions_math import days_ahead
+from telemetry.rollups import roll_up
 from telemetry.services import trim_rejections
 from tenants.selectors import list_active_tenants
+
+ROLL_UP_SECONDS = 30
 
 
 @shared_task
@@ -36,3 +39,17 @@ def trim_rejections_task() -> None:
 def trim_tenant_rejections_task() -> None:
     """Keep only the newest rejected messages of the task's tenant."""
     trim_rejections()
+
+
+@shared_task
+def roll_up_task() -> None:
+    """Hand the work to one task per tenant."""
+    for tenant in list_active_tenants():
+        with tenant_context(tenant):
+            roll_up_tenant_task.apply_async(expires=ROLL_UP_SECONDS)
+
+
+@shared_task
+def roll_up_tenant_task() -> None:
+    """Bring the roll-ups of the task's tenant up to date."""
+    roll_up(now=timezone.now())

@@ -1,14 +1,16 @@
+from datetime import timedelta
+
 import pytest
 from django.conf import settings
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from iiot_site.celery import app
-from telemetry.models import RejectedMessage
+from telemetry.models import RejectedMessage, RollupProgress
 from telemetry.partitions import ensure_partitions
 from telemetry.partitions_math import days_ahead
 from telemetry.services import record_rejections
-from telemetry.tasks import create_partitions_task, trim_rejections_task
+from telemetry.tasks import create_partitions_task, roll_up_task, trim_rejections_task
 from tenants.models import Tenant
 from tests.telemetry.test_services import rejection
 
@@ -33,7 +35,19 @@ def test_every_tenant_keeps_only_its_newest_rejections(acme: Tenant, globex: Ten
             assert RejectedMessage.objects.count() == 2
 
 
+@pytest.mark.usefixtures("eager_celery")
+def test_every_tenant_is_rolled_up(acme: Tenant, globex: Tenant) -> None:
+    roll_up_task.delay()
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            assert timezone.now() - RollupProgress.objects.get().folded_until < timedelta(minutes=2)
+
+
 def test_the_schedule_names_tasks_that_exist() -> None:
     app.loader.import_default_modules()
     scheduled = {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}
-    assert {"telemetry.tasks.create_partitions_task", "telemetry.tasks.trim_rejections_task"} <= scheduled <= set(app.tasks)
+    assert (
+        {"telemetry.tasks.create_partitions_task", "telemetry.tasks.trim_rejections_task", "telemetry.tasks.roll_up_task"}
+        <= scheduled
+        <= set(app.tasks)
+    )
