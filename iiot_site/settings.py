@@ -90,7 +90,9 @@ TEMPLATES: list[dict[str, Any]] = [
 # The web process has a pool: under ASGI each request has a thread of its own, whose connection would stay open after it.
 # Other processes have one connection per thread; pools do not survive forks.
 IIOT_DB_POOL_SIZE = env.int("IIOT_DB_POOL_SIZE", default=20)
-_POOL = {"pool": {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 10}} if environment.is_web_process else {}
+# A pool that cannot connect waits longer and longer by itself; one that gives up tries again with the next request.
+_POOL_OPTIONS = {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 10, "reconnect_timeout": 1}
+_POOL = {"pool": _POOL_OPTIONS} if environment.is_web_process else {}
 _DATABASE = env.db_url_config(server_setting("DATABASE_URL", "postgres://iiot@127.0.0.1:5432/iiot"))
 DATABASES = {
     "default": {

@@ -20,7 +20,12 @@ class Credits:
     def __init__(self, *, rate: float, burst: float) -> None:
         self._rate = rate
         self._burst = max(burst, rate)
-        self._left: LRUCache[Hashable, tuple[float, float]] = LRUCache(maxsize=MAX_SENDERS)
+        self._left: LRUCache[Hashable, tuple[float, float, float]] = LRUCache(maxsize=MAX_SENDERS)
+        self._forgiven_seconds = 0.0
+
+    def forgive(self, seconds: float) -> None:
+        """Give everybody the credit of so many seconds on top, however much they have saved up."""
+        self._forgiven_seconds += seconds
 
     def charge(self, counts: Mapping[Hashable, int], now: float) -> dict[Hashable, int]:
         """Take credit for so many messages of each sender; return how many of whose are not covered."""
@@ -28,10 +33,11 @@ class Credits:
             return {}
         uncovered: dict[Hashable, int] = {}
         for sender, count in counts.items():
-            left, since = self._left.get(sender, (self._burst, now))
-            left = min(self._burst, left + (now - since) * self._rate)
+            left, since, forgiven = self._left.get(sender, (self._burst, now, 0.0))
+            left = max(left, min(self._burst, left + (now - since) * self._rate))
+            left += (self._forgiven_seconds - forgiven) * self._rate
             covered = min(count, int(left))
-            self._left[sender] = (left - covered, now)
+            self._left[sender] = (left - covered, now, self._forgiven_seconds)
             if covered < count:
                 uncovered[sender] = count - covered
         return uncovered
@@ -43,6 +49,11 @@ class Limits:
     def __init__(self, *, devices: Credits, tenants: Credits) -> None:
         self._devices = devices
         self._tenants = tenants
+
+    def forgive(self, seconds: float) -> None:
+        """Make up for a time in which nothing could be taken in: what was sent meanwhile comes all at once."""
+        self._devices.forgive(seconds)
+        self._tenants.forgive(seconds)
 
     def find_uncovered(self, batch: Sequence[RawMessage], now: float) -> frozenset[int]:
         """Return the indexes of messages beyond the credit of their device or tenant: the last ones of each."""

@@ -18,6 +18,7 @@ from django.utils import timezone
 from protocols.buffer import BatchBuffer
 from protocols.credits import Credits, Limits
 from protocols.handoff import HandOffThread
+from protocols.selectors import seconds_since_heartbeat
 from protocols.services import Heartbeat, record_heartbeat
 from protocols.types import BatchOutcome, RawMessage
 from protocols.writer import BatchWriter
@@ -67,12 +68,14 @@ class ListenerCore:
         self._find_error = find_error
         self._buffer = BatchBuffer(batch_size=batch_size, capacity=max(10_000, 4 * batch_size))
         self._hand_off = HandOffThread()
+        self._limits = make_limits()
+        self._disconnected_at: float | None = None
         self._writer = BatchWriter(
             buffer=self._buffer,
             acknowledge=acknowledge,
             hand_on=self._hand_off.put,
             on_turn=self._beat_when_due,
-            limits=make_limits(),
+            limits=self._limits,
         )
         self._started_at = timezone.now()
         self._beat_at = 0.0
@@ -93,6 +96,9 @@ class ListenerCore:
 
     def mark_connected(self) -> None:
         """Say that messages can come in; the first time this makes the process ready."""
+        if self._disconnected_at is not None:
+            self._limits.forgive(time.monotonic() - self._disconnected_at)
+            self._disconnected_at = None
         self._state = "connected"
         if self._ready_file is not None:
             self._ready_file.touch()
@@ -100,6 +106,7 @@ class ListenerCore:
     def mark_connecting(self, error: str) -> None:
         """Say that no messages can come in, and why."""
         if not self.is_stopping:
+            self._disconnected_at = self._disconnected_at or time.monotonic()
             self._state = "connecting"
             self.report_error(error)
 
@@ -124,6 +131,7 @@ class ListenerCore:
         """Run `load`, which reads from the database, until it succeeds; False when told to stop first."""
         while not self.is_stopping:
             try:
+                self._limits.forgive(seconds_since_heartbeat(name=self.name, now=timezone.now()))
                 load()
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("waiting for the database: %s", exc)

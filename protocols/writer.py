@@ -64,10 +64,12 @@ class BatchWriter:
         """Try until the batch is committed, then acknowledge it. False when time is up."""
         delay = FIRST_RETRY_SECONDS
         uncovered = self._limits.find_uncovered(batch, time.monotonic())
+        failed_at: float | None = None
         while True:
             try:
                 outcome = process_messages(messages=batch, now=timezone.now(), hand_on=self._hand_on, uncovered=uncovered)
             except Exception as exc:  # noqa: BLE001  # the listener's loop: whatever it was, nothing is acknowledged and nothing is lost
+                failed_at = failed_at or time.monotonic()
                 self.last_error = f"{type(exc).__name__}: {exc}"[:500]
                 logger.warning("a batch of %d messages was not stored, next try in %.1f s: %s", len(batch), delay, self.last_error)
                 connection.close()
@@ -77,6 +79,8 @@ class BatchWriter:
                     return False
                 delay = min(2 * delay, LAST_RETRY_SECONDS)
             else:
+                if failed_at is not None:
+                    self._limits.forgive(time.monotonic() - failed_at)
                 self._acknowledge(batch, outcome)
                 self.message_count += len(batch)
                 self.rejected_count += len({refusal.index for refusal in outcome.refusals})

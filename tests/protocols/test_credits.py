@@ -37,3 +37,20 @@ def test_a_tenant_has_a_credit_of_its_own() -> None:
 
 def test_without_a_rate_everything_passes() -> None:
     assert Limits(devices=UNLIMITED, tenants=UNLIMITED).find_uncovered(batch(*"a" * 1000), 100.0) == frozenset()
+
+
+def test_what_came_up_while_nothing_could_be_taken_in_is_covered() -> None:
+    limits = Limits(devices=Credits(rate=2, burst=4), tenants=UNLIMITED)
+    limits.find_uncovered(batch(*"aa"), 100.0)
+    limits.forgive(10)
+    assert limits.find_uncovered(batch(*"a" * 23, "b"), 110.0) == frozenset()
+    assert limits.find_uncovered(batch("a", "a"), 110.0) == {1}
+
+
+def test_credit_for_an_outage_is_given_once_and_kept_until_it_is_used() -> None:
+    limits = Limits(devices=Credits(rate=2, burst=4), tenants=UNLIMITED)
+    limits.find_uncovered(batch("a"), 100.0)
+    limits.forgive(10)
+    limits.find_uncovered(batch("a"), 110.0)
+    assert limits.find_uncovered(batch(*"a" * 23), 120.0) == frozenset()
+    assert limits.find_uncovered(batch(*"a"), 120.0) == {0}

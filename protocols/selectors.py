@@ -1,0 +1,11 @@
+"""Reads of what listeners have reported."""
+
+from datetime import datetime
+
+from protocols.models import ListenerState
+
+
+def seconds_since_heartbeat(*, name: str, now: datetime) -> float:
+    """Return how long ago a listener of this name was last known to work; 0 where there never was one."""
+    beaten_at = ListenerState.objects.filter(name=name).values_list("heartbeat_at", flat=True).first()
+    return max(0.0, (now - beaten_at).total_seconds()) if beaten_at is not None else 0.0
