@@ -9,7 +9,10 @@ from unfold.decorators import display
 
 from connections import services
 from connections.models import ModbusConnection, ModbusRegister, ModbusRegisterMap
+from connections.opcua_admin import OpcUaNodeAdmin, OpcUaServerAdmin
 from tenants.admin_base import TenantModelAdmin
+
+__all__ = ["ModbusConnectionAdmin", "ModbusRegisterMapAdmin", "OpcUaNodeAdmin", "OpcUaServerAdmin"]
 
 
 @admin.register(ModbusConnection)

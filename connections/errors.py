@@ -8,3 +8,10 @@ class TooManyConnectionsError(IIoTError):
 
     code = "too_many_connections"
     http_status = 409
+
+
+class CertificateChangedError(IIoTError):
+    """What was to be accepted is not what the server shows."""
+
+    code = "certificate_changed"
+    http_status = 409

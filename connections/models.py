@@ -1,4 +1,4 @@
-"""What the platform calls by itself: Modbus devices, and where in them the values lie."""
+"""What the platform calls by itself: Modbus devices, and where in them the values lie; OPC UA servers in `opcua_models`."""
 
 import ipaddress
 import re
@@ -10,8 +10,11 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from connections.opcua_models import OpcUaNode, OpcUaServer
 from devices.models import Device, DeviceType, validate_metric_key
 from iiot_site.lib.plant_network import OutsidePlantError, resolve_in_plant
+
+__all__ = ["ModbusConnection", "ModbusRegister", "ModbusRegisterMap", "OpcUaNode", "OpcUaServer"]
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 BIT_TABLES = ("coil", "discrete")

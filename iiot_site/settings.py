@@ -165,6 +165,7 @@ IIOT_AMQP_PUBLIC_HOST = server_setting("AMQP_PUBLIC_HOST", "localhost")
 IIOT_AMQP_PUBLIC_PORT = int(server_setting("AMQP_PUBLIC_PORT", "5672"))
 IIOT_BROKER_SECRET = environment.read_secret("IIOT_BROKER_SECRET", "broker_access")
 IIOT_PLANT_NETWORKS = env.list("IIOT_PLANT_NETWORKS", default=list(DEFAULT_NETWORKS))
+IIOT_OPCUA_MAX_SERVERS = env.int("IIOT_OPCUA_MAX_SERVERS", default=500)
 IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
 IIOT_DEVICE_MESSAGES_PER_SECOND = env.float("IIOT_DEVICE_MESSAGES_PER_SECOND", default=500.0)
 IIOT_TENANT_MESSAGES_PER_SECOND = env.float("IIOT_TENANT_MESSAGES_PER_SECOND", default=0.0)
@@ -310,5 +311,8 @@ LOGGING = {
     "formatters": {"line": {"()": "iiot_site.lib.logs.OneLineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("IIOT_LOG_LEVEL", default="INFO")},
-    "loggers": {"pika": {"level": "CRITICAL"}},  # tells ten lines of every connection; the listener says what matters
+    "loggers": {
+        "asyncua": {"level": "CRITICAL"},  # tells every value at INFO, each failed connection with a trace at ERROR
+        "pika": {"level": "CRITICAL"},  # tells ten lines of every connection; the listener says what matters
+    },
 }

@@ -49,6 +49,8 @@ _RESOURCE_OF_MODEL = {
     "modbusconnection": "connection",
     "modbusregister": "connection",
     "modbusregistermap": "connection",
+    "opcuanode": "connection",
+    "opcuaserver": "connection",
     "reading": "telemetry",
     "textreading": "telemetry",
     "latestreading": "telemetry",

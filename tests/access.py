@@ -17,7 +17,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.test import APIClient
 
 from alerting.models import Alert, Incident, Severity
-from connections.models import ModbusConnection, ModbusRegister
+from connections.models import ModbusConnection, ModbusRegister, OpcUaNode, OpcUaServer
 from devices.models import DeviceCredential, Site
 from devices.services import issue_credential
 from rules.models import Rule
@@ -70,6 +70,9 @@ ACCESS: dict[str, str] = {
     "GET /telemetry/rejected/{}": "telemetry:read",
     **_crud("/protocols/modbus-connections", "connection"),
     **_crud("/protocols/modbus-registers", "connection"),
+    **_crud("/protocols/opcua-servers", "connection"),
+    "POST /protocols/opcua-servers/{}/trust": "connection:write",
+    **_crud("/protocols/opcua-servers/{}/mappings", "connection"),
     "GET /protocols/listeners": "device:read",
     "POST /protocols/decode": "telemetry:read",
     **_crud("/rules", "rule"),
@@ -108,7 +111,11 @@ def make_examples(tenant: Tenant, make_device: MakeDevice) -> dict[str, str]:
         )
         register = ModbusRegister.objects.create(device_type=device.device_type, metric="temperature", address=0)
         modbus = ModbusConnection.objects.create(device=device, host="10.0.4.17")
+        opcua = OpcUaServer.objects.create(name="PLC 7", endpoint_url="opc.tcp://10.0.4.17:4840")
+        mapping = OpcUaNode.objects.create(server=opcua, node_id="ns=2;s=T", device=device, metric="temperature")
         return {
+            "/protocols/opcua-servers/{}": str(opcua.uuid),
+            "/protocols/opcua-servers/{}/mappings/{}": str(mapping.uuid),
             "/protocols/modbus-registers/{}": str(register.uuid),
             "/protocols/modbus-connections/{}": str(modbus.uuid),
             "/tenants/{}": str(tenant.pk),

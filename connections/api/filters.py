@@ -2,7 +2,7 @@
 
 from django_filters import rest_framework as filters
 
-from connections.models import ModbusConnection, ModbusRegister
+from connections.models import ModbusConnection, ModbusRegister, OpcUaNode
 
 
 class ModbusConnectionFilter(filters.FilterSet):
@@ -19,3 +19,11 @@ class ModbusRegisterFilter(filters.FilterSet):
     class Meta:
         model = ModbusRegister
         fields = ["table", "metric"]
+
+
+class OpcUaNodeFilter(filters.FilterSet):
+    device = filters.UUIDFilter(field_name="device__uuid")
+
+    class Meta:
+        model = OpcUaNode
+        fields = ["metric"]

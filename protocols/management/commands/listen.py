@@ -16,6 +16,8 @@ from protocols.mqtt.address import parse_broker_url
 from protocols.mqtt.client_id import load_client_id
 from protocols.mqtt.listener import MqttListener
 from protocols.mqtt.logins import LoginSync, PasswordFile
+from protocols.opcua.identity import load_identity
+from protocols.opcua.listener import OpcUaListener
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +51,17 @@ def make_amqp_listener(ready_file: Path | None) -> Listener:
     return AmqpListener(address, ready_file=ready_file)
 
 
+def make_opcua_listener(ready_file: Path | None) -> Listener:
+    """Return the listener that reads tenants' OPC UA servers."""
+    return OpcUaListener(load_identity(Path(settings.IIOT_DATA_DIR) / "opcua"), ready_file=ready_file)
+
+
 # A new protocol adds its line here.
-LISTENERS: dict[str, Callable[[Path | None], Listener]] = {"mqtt": make_mqtt_listener, "amqp": make_amqp_listener}
+LISTENERS: dict[str, Callable[[Path | None], Listener]] = {
+    "mqtt": make_mqtt_listener,
+    "amqp": make_amqp_listener,
+    "opcua": make_opcua_listener,
+}
 
 
 class Command(BaseCommand):

@@ -1,0 +1,280 @@
+"""One server, kept read: connect, subscribe, hand on, notice silence, come back.
+
+Source: OPC 10000-4 §5.13 (monitored items) and §5.14 (subscriptions).
+
+A notification is acknowledged to the server with the next Publish, so after its values are committed. A session that is
+lost is made anew: the server then tells every node's present value, which is stored once by its source time.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+
+from connections.opcua_types import OpcUaNodeSpec, OpcUaTarget
+from iiot_site.lib.errors import IIoTError
+from protocols.opcua.client import PlantClient, explain, open_session
+from protocols.opcua.errors import CertificateNotTrustedError, LostError, OpcUaError
+from protocols.opcua.identity import Identity
+from protocols.opcua.node_ids import UnknownNodeError, parse_node_id
+from protocols.opcua.values import LastValue, NodeValue, Scaling, encode_values, has_overflowed, read_data_value, remember
+from protocols.types import RawMessage
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 5.0
+LIFETIME_SECONDS = 300.0
+SILENT_KEEP_ALIVES = 3
+ITEMS_PER_REQUEST = 500
+NOTIFICATIONS_PER_PUBLISH = 2_000
+QUEUE_SIZE = 100
+OVERFLOWED = "Values came faster than they were fetched and the server dropped some. Shorten the publishing interval."
+_TICK_SECONDS = 0.5
+_MAX_SEQUENCE = 2**32 - 1
+
+Deliver = Callable[[Sequence[RawMessage]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class SessionState:
+    """What the page shows of a server. Changed by the session's loop, read from elsewhere."""
+
+    state: str = "connecting"
+    error: str = ""
+    item_count: int = 0
+    problems: dict[int, str] = field(default_factory=dict)  # by mapping
+    offered_certificate: bytes = b""
+    heard_at: datetime | None = None
+
+    def fail(self, error: str) -> None:
+        """Say why nothing is read."""
+        self.state, self.error, self.item_count = "failing", error[:500], 0
+
+
+class ServerSession:
+    """Runs until cancelled. `deliver` returns once the messages are committed."""
+
+    def __init__(
+        self,
+        target: OpcUaTarget,
+        *,
+        tenant: str,
+        identity: Identity,
+        networks: Sequence[str],
+        deliver: Deliver,
+        max_bytes: int,
+        last_values: Mapping[int, LastValue] | None = None,
+    ) -> None:
+        self.target = target
+        self._tenant = tenant
+        self._label = f"{tenant}/{target.name}"
+        self.state = SessionState()
+        self._identity = identity
+        self._networks = networks
+        self._deliver = deliver
+        self._max_bytes = max_bytes
+        self._last = dict(last_values or {})
+        self._nodes: dict[int, OpcUaNodeSpec] = {}  # by client handle
+        self._lost: asyncio.Event = asyncio.Event()
+        self._lost_why = ""
+        self._heard = 0.0
+        self._is_delivering = False
+        self._sequence: int | None = None
+
+    async def run(self) -> None:
+        """Keep the server read until cancelled."""
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            began = time.monotonic()
+            try:
+                await self._read_server()
+            except CertificateNotTrustedError as exc:
+                self.state.offered_certificate = exc.certificate
+                self.state.fail(exc.detail)
+            except IIoTError as exc:
+                self.state.fail(exc.detail)
+            except Exception as exc:  # the listener's loop: whatever a server does, the others are read on
+                logger.warning("the session with %s failed", self._label, exc_info=True)
+                self.state.fail(explain(exc, self.target.endpoint_url).detail)
+            if time.monotonic() - began > LAST_RETRY_SECONDS:
+                delay = FIRST_RETRY_SECONDS
+            logger.info("%s: %s; next try in %.0f s", self._label, self.state.error, delay)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LAST_RETRY_SECONDS)
+
+    async def _read_server(self) -> None:
+        if self.target.fault:
+            raise OpcUaError(self.target.fault)
+        self._lost.clear()
+        self._sequence = None
+        async with open_session(self.target, identity=self._identity, networks=self._networks) as client:
+            client.connection_lost_callback = self._on_connection_lost
+            silence_seconds = await self._subscribe(client)
+            self.state.state, self.state.error, self.state.offered_certificate = "connected", "", b""
+            await self._watch(silence_seconds)
+        raise LostError(self._lost_why)
+
+    async def _on_connection_lost(self, exc: Exception) -> None:
+        self._lose(f"The connection was lost: {exc or type(exc).__name__}.")
+
+    def _lose(self, why: str) -> None:
+        self._lost_why = why
+        self._lost.set()
+
+    async def _watch(self, silence_seconds: float) -> None:
+        """Return when the session is lost or was silent for too long while we listened."""
+        self._heard = time.monotonic()
+        while not self._lost.is_set():
+            try:
+                await asyncio.wait_for(self._lost.wait(), _TICK_SECONDS)
+            except TimeoutError:
+                if self._is_delivering:
+                    self._heard = time.monotonic()
+                elif time.monotonic() - self._heard > silence_seconds:
+                    self._lose(f"The server was silent for {silence_seconds:.0f} s; connecting again.")
+
+    # --- Subscribing
+
+    async def _subscribe(self, client: PlantClient) -> float:
+        """Create the subscription with all its items; return after how many seconds of silence it counts as dead."""
+        interval = self.target.publishing_seconds
+        parameters = ua.CreateSubscriptionParameters()
+        parameters.RequestedPublishingInterval = interval * 1000
+        parameters.RequestedMaxKeepAliveCount = max(1, round(KEEP_ALIVE_SECONDS / interval))
+        parameters.RequestedLifetimeCount = max(3 * parameters.RequestedMaxKeepAliveCount, round(LIFETIME_SECONDS / interval))
+        parameters.MaxNotificationsPerPublish = NOTIFICATIONS_PER_PUBLISH
+        parameters.PublishingEnabled = True
+        parameters.Priority = 0
+        created = await client.uaclient.session.create_subscription(parameters, self._on_publish)
+        namespaces = await client.get_namespace_array()
+        self.state.problems = {}
+        self._nodes = {}
+        requests = [request for node in self.target.nodes if (request := self._make_request(node, namespaces)) is not None]
+        for start in range(0, len(requests), ITEMS_PER_REQUEST):
+            await self._create_items(client, created.SubscriptionId, requests[start : start + ITEMS_PER_REQUEST])
+        self.state.item_count = len(self._nodes)
+        keep_alive = max(created.RevisedPublishingInterval / 1000, 0.05) * max(created.RevisedMaxKeepAliveCount, 1)
+        return float(keep_alive * SILENT_KEEP_ALIVES + KEEP_ALIVE_SECONDS)
+
+    def _make_request(self, node: OpcUaNodeSpec, namespaces: Sequence[str]) -> ua.MonitoredItemCreateRequest | None:
+        try:
+            node_id = parse_node_id(node.node_id, namespaces)
+        except UnknownNodeError as exc:
+            self.state.problems[node.mapping_id] = str(exc)
+            return None
+        request = ua.MonitoredItemCreateRequest()
+        request.ItemToMonitor.NodeId = node_id
+        request.ItemToMonitor.AttributeId = AttributeIds.Value
+        request.MonitoringMode = ua.MonitoringMode.Reporting
+        sampling = self.target.sampling_seconds
+        request.RequestedParameters = ua.MonitoringParameters(
+            ClientHandle=ua.UInt32(node.mapping_id),
+            SamplingInterval=-1.0 if sampling is None else sampling * 1000,
+            QueueSize=ua.UInt32(QUEUE_SIZE),
+            DiscardOldest=True,
+            Filter=_make_filter(node),
+        )
+        self._nodes[node.mapping_id] = node
+        return request
+
+    async def _create_items(self, client: PlantClient, subscription_id: int, requests: list[ua.MonitoredItemCreateRequest]) -> None:
+        results = await self._ask_for_items(client, subscription_id, requests)
+        again = []
+        for request, result in zip(requests, results, strict=False):
+            if result.StatusCode.is_good():
+                continue
+            if request.RequestedParameters.Filter is not None and "Filter" in result.StatusCode.name:
+                request.RequestedParameters.Filter = None  # the server knows no deadband: then every change
+                again.append(request)
+            else:
+                self._give_up(request, result.StatusCode)
+        if again:
+            for request, result in zip(again, await self._ask_for_items(client, subscription_id, again), strict=False):
+                if not result.StatusCode.is_good():
+                    self._give_up(request, result.StatusCode)
+
+    async def _ask_for_items(
+        self, client: PlantClient, subscription_id: int, requests: list[ua.MonitoredItemCreateRequest]
+    ) -> list[ua.MonitoredItemCreateResult]:
+        parameters = ua.CreateMonitoredItemsParameters()
+        parameters.SubscriptionId = ua.IntegerId(subscription_id)
+        parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+        parameters.ItemsToCreate = requests
+        return list(await client.uaclient.session.create_monitored_items(parameters))
+
+    def _give_up(self, request: ua.MonitoredItemCreateRequest, status: ua.StatusCode) -> None:
+        mapping_id = int(request.RequestedParameters.ClientHandle)
+        self._nodes.pop(mapping_id, None)
+        self.state.problems[mapping_id] = f"The server refused the node: {status.name}."
+
+    # --- What comes
+
+    async def _on_publish(self, result: ua.PublishResult) -> None:
+        """Take one answer to Publish; asyncua asks for the next, and acknowledges this one, after it returns."""
+        self._heard = time.monotonic()
+        self.state.heard_at = received_at = datetime.now(UTC)
+        message = result.NotificationMessage
+        if not message.NotificationData:
+            return
+        self._check_sequence(int(message.SequenceNumber))
+        values: dict[str, list[NodeValue]] = defaultdict(list)
+        for notification in message.NotificationData:
+            if isinstance(notification, ua.DataChangeNotification):
+                self._read_items(notification, values, received_at)
+            elif isinstance(notification, ua.StatusChangeNotification):
+                self._lose(f"The server ended the subscription: {notification.Status.name}.")
+        messages = [message for device, found in values.items() for message in self._make_messages(device, found, received_at)]
+        if messages:
+            self._is_delivering = True
+            try:
+                await self._deliver(messages)
+            finally:
+                self._is_delivering = False
+
+    def _read_items(self, notification: ua.DataChangeNotification, values: dict[str, list[NodeValue]], received_at: datetime) -> None:
+        for item in notification.MonitoredItems or []:
+            node = self._nodes.get(int(item.ClientHandle))
+            if node is None:
+                continue
+            last = self._last.get(node.mapping_id, LastValue(None, None))
+            value = read_data_value(
+                item.Value, metric=node.metric, scaling=Scaling(node.scale, node.offset), last=last, received_at=received_at
+            )
+            self._last[node.mapping_id] = remember(value, last)
+            values[node.device].append(value)
+            if has_overflowed(item.Value.StatusCode):
+                self.state.problems[node.mapping_id] = OVERFLOWED
+
+    def _make_messages(self, device: str, values: Sequence[NodeValue], received_at: datetime) -> list[RawMessage]:
+        return [
+            RawMessage(self._tenant, device, payload, received_at, "opcua", self._source, codec="json")
+            for payload in encode_values(values, max_bytes=self._max_bytes)
+        ]
+
+    @property
+    def _source(self) -> str:
+        return f"{self.target.name} {self.target.endpoint_url}"[:300]
+
+    def _check_sequence(self, sequence: int) -> None:
+        """Say it where a notification is missing: the library drops one that it cannot read."""
+        expected = None if self._sequence is None else (self._sequence % _MAX_SEQUENCE) + 1
+        if expected is not None and sequence != expected:
+            self.state.error = f"Notifications {expected} to {sequence - 1} could not be read or never came."
+            logger.warning("%s: %s", self._label, self.state.error)
+        self._sequence = sequence
+
+
+def _make_filter(node: OpcUaNodeSpec) -> ua.DataChangeFilter | None:
+    if not node.deadband:
+        return None
+    return ua.DataChangeFilter(
+        Trigger=ua.DataChangeTrigger.StatusValue, DeadbandType=ua.UInt32(ua.DeadbandType.Absolute), DeadbandValue=node.deadband
+    )
