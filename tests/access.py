@@ -61,6 +61,7 @@ ACCESS: dict[str, str] = {
     "GET /devices/{}/credentials": "credential:read",
     "POST /devices/{}/credentials": "credential:write",
     "DELETE /devices/{}/credentials/{}": "credential:write",
+    "POST /devices/{}/credentials/{}/rotate": "credential:write",
     "GET /devices/{}/latest": "telemetry:read",
     "GET /devices/{}/telemetry": "telemetry:read",
     "GET /telemetry": "telemetry:read",
