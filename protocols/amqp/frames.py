@@ -3,11 +3,8 @@
 Source: AMQP 0-9-1 §2.3.5 (frames), §4.2.6 (content framing), amqp0-9-1.xml (basic.deliver).
 """
 
-import struct
-
 import msgspec
 
-_HEAD = struct.Struct(">BHI")  # kind, channel, size
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _FRAME_END = 0xCE
 _DELIVER = b"\x00\x3c\x00\x3c"
@@ -34,9 +31,19 @@ def take_arrivals(data: bytes, start: int) -> tuple[list[Arrival], int]:
         BrokenStreamError: what lies there is no AMQP.
     """
     found: list[Arrival] = []
-    while (read := _read_arrival(data, start)) is not None:
-        arrival, start = read
-        found.append(arrival)
+    total = len(data)
+    while start + 7 < total:
+        method = _read_frame(data, start, total)
+        if method is None or data[method[0] : method[0] + 4] != _DELIVER or data[start] != _METHOD:
+            break
+        header = _read_frame(data, method[1], total)
+        if header is None:
+            break
+        content = _read_content(data, header, total)
+        if content is None:
+            break
+        found.append(_make_arrival(data, method[0], header, content[0]))
+        start = content[1]
     return found, start
 
 
@@ -47,49 +54,38 @@ def is_delivery(data: bytes, start: int) -> bool | None:
     return data[start] == _METHOD and data[start + 7 : start + 11] == _DELIVER
 
 
-def _read_arrival(data: bytes, start: int) -> tuple[Arrival, int] | None:
-    if not is_delivery(data, start):
-        return None
-    frame = _read_frame(data, start, _METHOD)
-    if frame is None:
-        return None
-    at, end = frame
-    at += 5 + data[at + 4]  # behind the consumer's tag
-    tag, is_redelivered = int.from_bytes(data[at : at + 8], "big"), data[at + 8] & 1 == 1
-    at += 10 + data[at + 9]  # behind the exchange's name
-    key = data[at + 1 : at + 1 + data[at]]
-    frame = _read_frame(data, end, _HEADER)
-    if frame is None:
-        return None
-    at, end = frame
-    properties = data[at + 12 : end - 1]
-    content = _read_content(data, end, int.from_bytes(data[at + 4 : at + 12], "big"))
-    if content is None:
-        return None
-    return Arrival(tag, is_redelivered, key, properties, content[0]), content[1]
-
-
-def _read_frame(data: bytes, start: int, kind: int) -> tuple[int, int] | None:
+def _read_frame(data: bytes, start: int, total: int) -> tuple[int, int] | None:
     """Return where a frame's payload begins and where the next frame would; None while it is not whole."""
-    if start + 7 > len(data):
+    if start + 7 > total:
         return None
-    found, _, size = _HEAD.unpack_from(data, start)
-    end = start + 8 + size
-    if end > len(data):
+    end = start + 8 + int.from_bytes(data[start + 3 : start + 7], "big")
+    if end > total:
         return None
-    if found != kind or data[end - 1] != _FRAME_END:
-        raise BrokenStreamError(f"a frame of kind {found} where {kind} was due, or without its end")
+    if data[end - 1] != _FRAME_END:
+        raise BrokenStreamError("a frame without its end")
     return start + 7, end
 
 
-def _read_content(data: bytes, start: int, size: int) -> tuple[bytes, int] | None:
-    """Return a body from as many frames as it takes, and where they end."""
-    pieces: list[bytes] = []
-    while size > 0:
-        frame = _read_frame(data, start, _BODY)
+def _read_content(data: bytes, header: tuple[int, int], total: int) -> tuple[bytes, int] | None:
+    """Return the body that belongs to a content header, from as many frames as it takes, and where they end."""
+    at, start = header
+    if data[at - 7] != _HEADER:
+        raise BrokenStreamError("a message without its header")
+    size = int.from_bytes(data[at + 4 : at + 12], "big")
+    body = b""
+    while len(body) < size:
+        frame = _read_frame(data, start, total)
         if frame is None:
             return None
+        if data[start] != _BODY:
+            raise BrokenStreamError("a message without its body")
         at, start = frame
-        pieces.append(data[at : start - 1])
-        size -= len(pieces[-1])
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces), start
+        body = body + data[at : start - 1] if body else data[at : start - 1]
+    return body, start
+
+
+def _make_arrival(data: bytes, at: int, header: tuple[int, int], body: bytes) -> Arrival:
+    at += 5 + data[at + 4]  # behind the consumer's tag
+    tag, flags = int.from_bytes(data[at : at + 8], "big"), data[at + 8]
+    at += 10 + data[at + 9]  # behind the exchange's name
+    return Arrival(tag, flags & 1 == 1, data[at + 1 : at + 1 + data[at]], data[header[0] + 12 : header[1] - 1], body)

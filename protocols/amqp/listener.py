@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -95,18 +96,20 @@ class AmqpListener:
         """Queue messages; waits while the buffer is full, which stops reading from the socket."""
         received_at, consumer = datetime.now(UTC), f"{self._name}/{session}"
         messages = []
-        for arrival in arrivals:
+        count = next_count(self._count)
+        self._count = count + len(arrivals)
+        for number, arrival in enumerate(arrivals, count):
             properties = read_properties(arrival.properties)
             sender = parse_key(arrival.key)
             # A message without a sender is refused and counted as unrouted, like one for a tenant that does not exist.
             tenant, device = ("", "") if properties.headers and was_smuggled(properties.headers) else (sender.tenant, sender.device)
-            self._count = next_count(self._count)
-            delivery = Delivery(consumer, self._count, arrival.tag, arrival.is_redelivered, False, False, properties.message_id)
+            delivery = Delivery(consumer, number, arrival.tag, arrival.is_redelivered, False, False, properties.message_id)
             codec = codec_of(properties.content_type) if properties.content_type else ""
             messages.append(RawMessage(tenant, device, arrival.body, received_at, "amqp", sender.key, delivery, codec))
         self._core.put_all(messages)
 
 
+@lru_cache(maxsize=256)
 def codec_of(content_type: str) -> str:
     """Return the codec that a content type names; "" leaves it to the device's type."""
     return CODEC_BY_CONTENT_TYPE.get(content_type.partition(";")[0].strip().lower(), "")

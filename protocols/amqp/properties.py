@@ -4,6 +4,7 @@ Source: AMQP 0-9-1 §4.2.6.1 (content header), amqp0-9-1.xml, class basic (order
 """
 
 import struct
+from functools import lru_cache
 
 import msgspec
 
@@ -31,11 +32,16 @@ class MessageProperties(msgspec.Struct, frozen=True):
     headers: bytes = b""
 
 
+_REMEMBERED_BYTES = 64
 _NONE = MessageProperties()
 
 
 def read_properties(encoded: bytes) -> MessageProperties:
     """Read the property list of a content header frame; what cannot be read counts as not set."""
+    return _read_remembered(encoded) if len(encoded) <= _REMEMBERED_BYTES else _read(encoded)
+
+
+def _read(encoded: bytes) -> MessageProperties:
     flags = int.from_bytes(encoded[:2], "big")
     if not flags & _NEEDED:
         return _NONE
@@ -45,6 +51,10 @@ def read_properties(encoded: bytes) -> MessageProperties:
         return _NONE
     texts = {name: found[name].decode("utf-8", "replace") for name in ("content_type", "correlation_id", "message_id") if name in found}
     return MessageProperties(**texts, headers=found.get("headers", b""))
+
+
+# A publisher sets the same few on every message.
+_read_remembered = lru_cache(maxsize=1_000)(_read)
 
 
 def _split(flags: int, encoded: bytes) -> dict[str, bytes]:
