@@ -73,6 +73,8 @@ ACCESS: dict[str, str] = {
     **_crud("/protocols/modbus-registers", "connection"),
     **_crud("/protocols/opcua-servers", "connection"),
     "POST /protocols/opcua-servers/{}/trust": "connection:write",
+    "POST /protocols/opcua-servers/{}/check": "connection:write",
+    "GET /protocols/opcua-servers/{}/browse": "connection:write",
     **_crud("/protocols/opcua-servers/{}/mappings", "connection"),
     "GET /protocols/listeners": "device:read",
     "POST /protocols/decode": "telemetry:read",
