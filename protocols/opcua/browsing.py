@@ -21,7 +21,7 @@ from protocols.opcua.client import Offer, PlantClient, list_offers, open_session
 from protocols.opcua.errors import OpcUaError, UnreachableError
 from protocols.opcua.identity import Identity, load_identity
 from protocols.opcua.node_ids import UnknownNodeError, format_node_id, parse_node_id
-from protocols.opcua.values import LastValue, Scaling, quality_of, read_data_value
+from protocols.opcua.values import LastValue, Scalar, Scaling, quality_of, read_data_value
 
 BROWSE_SECONDS = 5.0
 NODES_SHOWN = 500
@@ -148,13 +148,25 @@ def _make_node(reference: ua.ReferenceDescription, data: ua.DataValue | None, na
         return BrowsedNode(node_id, name, is_variable=True)
     read = read_data_value(data, metric="", scaling=Scaling(), last=LastValue(None, None), received_at=datetime.now(UTC))
     kind = getattr(data.Value.VariantType, "name", "") if data.Value is not None else ""
-    shown = "" if read.value is None else read.value[0] if isinstance(read.value, list) else str(read.value)
     return BrowsedNode(
         node_id,
         name,
         is_variable=True,
         data_type=str(kind),
-        value=shown[:PREVIEW_LENGTH],
+        value=_preview(read.value),
         quality=quality_of(data.StatusCode),
         is_telemetry=read.is_plain,
     )
+
+
+def _preview(value: Scalar | list[str] | None) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list():
+            return value[0]
+        case float():
+            return f"{value:.6g}"
+    return str(value)[:PREVIEW_LENGTH]
