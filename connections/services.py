@@ -1,12 +1,11 @@
 """The only way to change connections. Listeners hear of each change when its transaction commits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection as database
-from django.db import models, transaction
-from django.db.models import Case, F, Value, When
+from django.db import transaction
 
 from connections.errors import TooManyConnectionsError
 from connections.models import ModbusConnection, ModbusRegister
@@ -19,6 +18,14 @@ MAX_REGISTERS_PER_TYPE = 500
 CONNECTIONS_LOCK = "connections"
 # What people may change; the rest is how the connection does, which the listener writes.
 CONNECTION_FIELDS = ("device", "host", "port", "unit_id", "poll_interval", "timeout", "is_enabled")
+
+_RECORD_STATES_SQL = """
+UPDATE connections_modbusconnection AS c
+SET state_at = CASE WHEN c.state = r.state AND c.state_at IS NOT NULL THEN c.state_at ELSE %s END,
+    state = r.state, last_error = r.error, last_answer_at = r.answered_at
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::timestamptz[]) AS r(id, state, error, answered_at)
+WHERE c.id = r.id
+"""
 
 
 @transaction.atomic
@@ -83,18 +90,11 @@ def record_modbus_states(*, reports: Sequence[ConnectionReport], now: datetime) 
     """Write how connections of the current tenant do, in one statement; listeners hear nothing of it."""
     if not reports:
         return
-    rows = ModbusConnection.objects.filter(id__in=[report.connection_id for report in reports])
-    rows.update(
-        state_at=Case(
-            *(When(id=r.connection_id, state=r.state, then=F("state_at")) for r in reports),
-            default=Value(now),
-            output_field=models.DateTimeField(),
-        ),
-        state=_by_id({r.connection_id: r.state for r in reports}, models.CharField()),
-        last_error=_by_id({r.connection_id: r.error[:300] for r in reports}, models.CharField()),
-        last_answer_at=_by_id({r.connection_id: r.answered_at for r in reports}, models.DateTimeField()),
-    )
-
-
-def _by_id(values: Mapping[int, object], field: "models.Field[Any, Any]") -> Case:
-    return Case(*(When(id=id_, then=Value(value, output_field=field)) for id_, value in values.items()), output_field=field)
+    columns: list[list[Any]] = [
+        [report.connection_id for report in reports],
+        [report.state for report in reports],
+        [report.error[:300] for report in reports],
+        [report.answered_at for report in reports],
+    ]
+    with database.cursor() as cursor:
+        cursor.execute(_RECORD_STATES_SQL, [now, *columns])

@@ -153,7 +153,6 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-rules": {"task": "rules.tasks.sweep_rules_task", "schedule": 30.0, "options": {"expires": 30}},
     "create-partitions": {"task": "telemetry.tasks.create_partitions_task", "schedule": 3600.0, "options": {"expires": 3600}},
     "roll-up": {"task": "telemetry.tasks.roll_up_task", "schedule": 30.0, "options": {"expires": 30}},
-    "warn-of-expiry": {"task": "protocols.tasks.warn_of_expiry_task", "schedule": 600.0, "options": {"expires": 600}},
     "trim-rejections": {"task": "telemetry.tasks.trim_rejections_task", "schedule": 60.0, "options": {"expires": 60}},
 }
 
@@ -167,13 +166,13 @@ IIOT_AMQP_PUBLIC_PORT = int(server_setting("AMQP_PUBLIC_PORT", "5672"))
 IIOT_BROKER_SECRET = environment.read_secret("IIOT_BROKER_SECRET", "broker_access")
 IIOT_PLANT_NETWORKS = env.list("IIOT_PLANT_NETWORKS", default=list(DEFAULT_NETWORKS))
 IIOT_OPCUA_MAX_SERVERS = env.int("IIOT_OPCUA_MAX_SERVERS", default=500)
+IIOT_MODBUS_MAX_CONNECTIONS = env.int("IIOT_MODBUS_MAX_CONNECTIONS", default=2_000)
 IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
 IIOT_DEVICE_MESSAGES_PER_SECOND = env.float("IIOT_DEVICE_MESSAGES_PER_SECOND", default=500.0)
 IIOT_TENANT_MESSAGES_PER_SECOND = env.float("IIOT_TENANT_MESSAGES_PER_SECOND", default=0.0)
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)
 IIOT_MAX_READING_FUTURE_SECONDS = env.int("IIOT_MAX_READING_FUTURE_SECONDS", default=600)
 IIOT_REJECTED_MESSAGES_KEPT_COUNT = env.int("IIOT_REJECTED_MESSAGES_KEPT_COUNT", default=10_000)
-IIOT_CREDENTIAL_WARNING_DAYS = env.int("IIOT_CREDENTIAL_WARNING_DAYS", default=14)
 IIOT_INCIDENT_REOPEN_SECONDS = env.int("IIOT_INCIDENT_REOPEN_SECONDS", default=300)
 
 # --- People: login, sessions, passwords

@@ -24,7 +24,6 @@ PAGES = [
     "ingest",
     "ingest?span=7d",
     "ingest/rejected",
-    "opcua",
     "codec-bench",
     "incidents",
     "incidents/count",
