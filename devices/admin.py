@@ -4,24 +4,21 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import OrderBy, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from devices import services
-from devices.errors import TooManyCredentialsError
-from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
+from devices.credential_admin import CredentialActionsMixin, CredentialInline
+from devices.models import Device, DeviceType, Metric, Site
 from devices.selectors import filter_by_status, site_path
 from devices.status import DEVICE_STATUSES, device_status
-from tenants.admin_base import ReadOnlyMixin, TenantModelAdmin
+from tenants.admin_base import TenantModelAdmin
 
 
 class TagsField(forms.CharField):
@@ -123,13 +120,6 @@ class MetricAdmin(TenantModelAdmin):
             services.delete_metric(metric=metric)
 
 
-class CredentialInline(ReadOnlyMixin, TabularInline):
-    model = DeviceCredential
-    fields = ["kind", "identifier", "created_at", "expires_at", "revoked_at"]
-    readonly_fields = fields
-    extra = 0
-
-
 class StatusFilter(admin.SimpleListFilter):
     title = "status"
     parameter_name = "status"
@@ -143,7 +133,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(Device)
-class DeviceAdmin(TenantModelAdmin):
+class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
     form = DeviceForm
     list_display = ["name", "key", "device_type", "site", "status", "last_seen_at", "is_enabled"]
     list_filter = [StatusFilter, ["device_type", AutocompleteSelectFilter], ["site", AutocompleteSelectFilter], "is_enabled"]
@@ -157,7 +147,14 @@ class DeviceAdmin(TenantModelAdmin):
         ("What the platform knows", {"fields": ["uuid", "status", "last_seen_at", "created_at"]}),
     ]
     inlines = [CredentialInline]
-    actions_detail = ["issue_mqtt_credential", "issue_token", "revoke_credentials"]
+    actions_detail = [
+        "issue_mqtt_credential",
+        "issue_token",
+        "issue_certificate",
+        "issue_oscore",
+        "rotate_credential",
+        "revoke_credentials",
+    ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Device | None = None) -> list[str]:
         known = ["uuid", "status", "last_seen_at", "created_at"]
@@ -178,54 +175,3 @@ class DeviceAdmin(TenantModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
         for device in queryset:
             services.delete_device(device=device)
-
-    def has_issue_credential_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        """Those who may write credentials; asked by the actions below."""
-        return request.user.has_perm("devices.add_devicecredential")
-
-    # --- Credentials: a link leads to a page that asks, its button issues; the secret is in that answer only
-
-    @action(description="Issue MQTT credential", url_path="issue-mqtt-credential", permissions=["issue_credential"])
-    def issue_mqtt_credential(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        warning = "A password that the device has now stops working at once: the broker knows one per device."
-        return self._issue(request, object_id, DeviceCredential.Kind.MQTT, warning)
-
-    @action(description="Issue token", url_path="issue-token", permissions=["issue_credential"])
-    def issue_token(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        warning = "Tokens that the device has now keep working until you revoke them."
-        return self._issue(request, object_id, DeviceCredential.Kind.TOKEN, warning)
-
-    @action(description="Revoke credentials", url_path="revoke-credentials", permissions=["issue_credential"])
-    def revoke_credentials(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        device = self._device(request, object_id)
-        valid = device.credentials.filter(revoked_at=None)
-        if request.method == "POST":
-            chosen = set(request.POST.getlist("credential"))
-            for credential in valid:
-                if str(credential.pk) in chosen:
-                    services.revoke_credential(credential=credential, now=timezone.now())
-            return HttpResponseRedirect(reverse("admin:devices_device_change", args=[device.pk]))
-        return self._page(request, device, title="Revoke credentials", credentials=valid)
-
-    def _issue(self, request: HttpRequest, object_id: str, kind: DeviceCredential.Kind, warning: str) -> HttpResponse:
-        device = self._device(request, object_id)
-        title = f"Issue: {kind.label}"
-        if request.method != "POST":
-            return self._page(request, device, title=title, warning=warning)
-        try:
-            issued = services.issue_credential(device=device, kind=kind, now=timezone.now())
-        except TooManyCredentialsError as exc:
-            return self._page(request, device, title=title, warning=exc.detail)
-        return self._page(request, device, title=title, issued=issued)
-
-    def _device(self, request: HttpRequest, object_id: str) -> Device:
-        device: Device | None = self.get_object(request, object_id)
-        if device is None:
-            raise Http404
-        if not self.has_view_permission(request, device):
-            raise PermissionDenied
-        return device
-
-    def _page(self, request: HttpRequest, device: Device, **context: Any) -> HttpResponse:
-        whole = {**self.admin_site.each_context(request), "opts": self.opts, "device": device, **context}
-        return TemplateResponse(request, "admin/devices/device/credentials.html", whole)

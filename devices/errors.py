@@ -1,6 +1,6 @@
 """What can go wrong with devices on purpose."""
 
-from iiot_site.lib.errors import ConflictError
+from iiot_site.lib.errors import ConflictError, IIoTError
 
 
 class TooManyCredentialsError(ConflictError):
@@ -13,3 +13,27 @@ class StillInUseError(ConflictError):
     """Something else refers to what should be deleted."""
 
     code = "still_in_use"
+
+
+class RotationRefusedError(ConflictError):
+    """The credential has been revoked or rotated already, or the device has no second name free for a new password."""
+
+    code = "rotation_refused"
+
+
+class CredentialInvalidError(IIoTError):
+    """What should be issued contradicts itself, for example an expiry in the past."""
+
+    code = "invalid"
+
+
+class CertificateRefusedError(IIoTError):
+    """A certificate that cannot be read or does not name its device."""
+
+    code = "certificate_refused"
+
+
+class CertificateTakenError(ConflictError):
+    """Another valid credential has this certificate."""
+
+    code = "certificate_taken"

@@ -201,20 +201,28 @@ class Device(models.Model):
 
 
 class DeviceCredential(models.Model):
-    """How a device proves who it is. The secret is shown once; only a hash is kept."""
+    """How a device proves who it is. Secrets are shown once; only a hash is kept, or, where both sides need the key, a sealed copy."""
 
     class Kind(models.TextChoices):
         TOKEN = "token", "Access token (HTTP)"
-        MQTT = "mqtt", "MQTT username and password"
+        MQTT = "mqtt", "Username and password (MQTT, AMQP)"
+        X509 = "x509", "X.509 certificate"
+        OSCORE = "oscore", "OSCORE keys (CoAP)"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="credentials")
     kind = models.CharField(max_length=8, choices=Kind)
-    identifier = models.CharField(max_length=140, editable=False, help_text="Token prefix or MQTT username <tenant>/<device>.")
-    secret_hash = models.CharField(max_length=200, editable=False)
+    identifier = models.CharField(
+        max_length=140, editable=False, help_text="Token prefix, username <tenant>/<device>, certificate's SHA-256 or OSCORE client id."
+    )
+    subject = models.CharField(max_length=500, blank=True, editable=False, help_text="Of a certificate.")
+    secret_hash = models.CharField(max_length=200, blank=True, editable=False)
+    sealed_secret = models.TextField(blank=True, editable=False, help_text="OSCORE keys, sealed with the platform's secret key.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
+    rotated_at = models.DateTimeField(null=True, editable=False, help_text="Since then there is a successor; valid until it expires.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False, help_text="To the minute; unknown for passwords that a broker checks.")
 
     class Meta:
         ordering = ["-created_at"]

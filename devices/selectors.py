@@ -1,5 +1,6 @@
 """Reads that span models or need SQL."""
 
+import logging
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,10 +12,15 @@ from django.db.models import Count, DateTimeField, ExpressionWrapper, F, Min, Ou
 from django.db.models.expressions import CombinedExpression, RawSQL
 
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
+from devices.oscore_keys import read_oscore_keys
 from devices.status import DEVICE_STATUSES, OFFLINE_FACTOR, DeviceStatus
-from devices.types import DeviceRef, MetricRef
+from devices.types import DeviceRef, MetricRef, OscoreCredential
+from iiot_site.lib.encryption import UnreadableSecretError, unseal
+
+logger = logging.getLogger(__name__)
 
 UNNAMED_METRIC = "value"
+OSCORE_PURPOSE = "device oscore keys"
 # UNION without ALL ends even if the rows ever formed a circle.
 _SUBTREE_SQL = """
 WITH RECURSIVE subtree(id) AS (
@@ -150,3 +156,23 @@ def load_broker_logins(now: datetime) -> dict[str, str]:
     """Return the MQTT logins that are valid in the current tenant: username to password hash."""
     valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.MQTT, revoked_at=None)
     return dict(valid.values_list("identifier", "secret_hash"))
+
+
+def load_oscore_credentials(now: datetime) -> list[OscoreCredential]:
+    """Return the OSCORE keys of the current tenant's devices that are valid and enabled, old and new ones of an overlap.
+
+    A credential that the present secret key does not open is left out and logged: one must not keep the others from working.
+    """
+    valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.OSCORE, revoked_at=None)
+    found = []
+    for id_, key, sealed in valid.filter(device__is_enabled=True).values_list("id", "device__key", "sealed_secret"):
+        try:
+            found.append(OscoreCredential(id_, key, read_oscore_keys(unseal(sealed, purpose=OSCORE_PURPOSE).decode())))
+        except UnreadableSecretError:
+            logger.warning("the OSCORE keys of %s cannot be read with the present secret key; issue new ones", key)
+    return found
+
+
+def list_valid_credentials(device: Device, now: datetime) -> QuerySet[DeviceCredential]:
+    """Return what the device may use now, newest first."""
+    return device.credentials.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)

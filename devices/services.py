@@ -1,36 +1,49 @@
-"""The only way other apps change devices, metrics and credentials."""
+"""The only way other apps change sites, device types, metrics, devices and credentials."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import ProtectedError, Q
+from django.db.models import ProtectedError
 
-from devices.credential_formats import (
-    hash_token_secret,
-    is_token_secret,
-    make_device_token,
-    make_secret,
-    mqtt_username,
-    parse_device_token,
-    slug_of_schema,
+from devices.credential_services import (
+    CREDENTIALS_CHANNEL,
+    DEFAULT_OVERLAP,
+    authenticate_broker_login,
+    authenticate_certificate,
+    authenticate_device_token,
+    issue_credential,
+    notify_credentials_changed,
+    record_credential_use,
+    revoke_credential,
+    rotate_credential,
+    successor_expiry,
 )
-from devices.errors import StillInUseError, TooManyCredentialsError
+from devices.errors import StillInUseError
 from devices.keys import is_metric_key
-from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
-from devices.selectors import get_device_ref
-from devices.types import DeviceRef, IssuedCredential, MetricRef, NewMetric
-from iiot_site.lib.broker_password import hash_broker_password, verify_broker_password
-from iiot_site.lib.schemas import current_schema, lock_in_schema
+from devices.models import Device, DeviceType, Metric, Site
+from devices.types import MetricRef, NewMetric
+from iiot_site.lib.schemas import lock_in_schema
+
+# Credentials have a module of their own; other apps find them here, beside what this one defines.
+__all__ = [
+    "CREDENTIALS_CHANNEL",
+    "DEFAULT_OVERLAP",
+    "authenticate_broker_login",
+    "authenticate_certificate",
+    "authenticate_device_token",
+    "issue_credential",
+    "record_credential_use",
+    "revoke_credential",
+    "rotate_credential",
+    "successor_expiry",
+]
 
 MAX_METRICS_PER_TYPE = 200
 # Held while the tree of sites, or who is connected via whom, is changed. Taken before rows are locked.
 SITES_LOCK, GATEWAYS_LOCK = "site tree", "gateways"
-MAX_VALID_TOKENS_PER_DEVICE = 10
-CREDENTIALS_CHANNEL = "iiot_credentials"
 ACTIVITY_STEP = timedelta(seconds=5)
-_NOBODYS_HASH = hash_broker_password(make_secret())
 # What people may change. Not the key: topics, MQTT usernames and senders hold it.
 DEVICE_FIELDS = ("name", "device_type", "site", "gateway", "protocol", "tags", "firmware", "latitude", "longitude", "is_enabled")
 
@@ -189,7 +202,7 @@ def delete_device(*, device: Device) -> None:
     Raises:
         StillInUseError: other devices are connected via it, or something else protects it.
     """
-    _notify_credentials_changed()
+    notify_credentials_changed()
     _delete_unused(device, "Something still refers to the device, for example devices connected via it.")
 
 
@@ -199,74 +212,6 @@ def record_activity(*, seen: Mapping[int, datetime]) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(_RECORD_ACTIVITY_SQL, [list(seen), list(seen.values()), f"{ACTIVITY_STEP.total_seconds()} s"])
-
-
-# --- Credentials
-
-
-@transaction.atomic
-def issue_credential(*, device: Device, kind: str, now: datetime, expires_at: datetime | None = None) -> IssuedCredential:
-    """Make a credential and return its secret, which cannot be read again.
-
-    A device may hold several tokens, so that a new one is in place before the old one is revoked. A broker knows one
-    password per username: a new MQTT password replaces the old one at once.
-
-    Raises:
-        TooManyCredentialsError: the device has ten valid tokens.
-    """
-    kind = DeviceCredential.Kind(kind)
-    Device.objects.select_for_update(no_key=True).get(pk=device.pk)
-    valid = DeviceCredential.objects.filter(device=device, kind=kind, revoked_at=None)
-    slug = slug_of_schema(current_schema())
-    if kind == DeviceCredential.Kind.MQTT:
-        valid.update(revoked_at=now)
-        username, secret = mqtt_username(slug, device.key), make_secret()
-        identifier, secret_hash = username, hash_broker_password(secret)
-    else:
-        if valid.filter(Q(expires_at=None) | Q(expires_at__gt=now)).count() >= MAX_VALID_TOKENS_PER_DEVICE:
-            raise TooManyCredentialsError("The device has ten valid tokens. Revoke one first.")
-        token = make_device_token(slug)
-        username, secret = "", str(token)
-        identifier, secret_hash = token.prefix, hash_token_secret(token.secret)
-    credential = DeviceCredential.objects.create(
-        device=device, kind=kind, identifier=identifier, secret_hash=secret_hash, created_at=now, expires_at=expires_at
-    )
-    _notify_credentials_changed()
-    return IssuedCredential(credential.id, kind, username, secret)
-
-
-@transaction.atomic
-def revoke_credential(*, credential: DeviceCredential, now: datetime) -> None:
-    """Make a credential worthless; revoking it again changes nothing."""
-    if DeviceCredential.objects.filter(pk=credential.pk, revoked_at=None).update(revoked_at=now):
-        credential.revoked_at = now
-        _notify_credentials_changed()
-
-
-def authenticate_device_token(*, token: str, now: datetime) -> DeviceRef | None:
-    """Return the device that the token belongs to in the current tenant, or None. Fails closed."""
-    parts = parse_device_token(token)
-    if parts is None or parts.tenant != slug_of_schema(current_schema()):
-        return None
-    valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.TOKEN, revoked_at=None)
-    row = valid.filter(identifier=parts.prefix).values_list("device_id", "secret_hash").first()
-    if row is None or not is_token_secret(parts.secret, row[1]):
-        return None
-    return get_device_ref(row[0])
-
-
-def authenticate_broker_login(*, username: str, password: str, now: datetime) -> bool:
-    """Tell whether a device of the current tenant may log in to a broker with this password. Fails closed."""
-    valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.MQTT, revoked_at=None)
-    hashed = valid.filter(identifier=username).values_list("secret_hash", flat=True).first()
-    # As much work for an unknown name as for a known one, so that the time of the answer tells nothing.
-    return verify_broker_password(password, hashed or _NOBODYS_HASH) and hashed is not None
-
-
-def _notify_credentials_changed() -> None:
-    """Tell whoever feeds the broker; PostgreSQL delivers it when the transaction commits."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [CREDENTIALS_CHANNEL, current_schema()])
 
 
 # --- Shared by the above

@@ -1,7 +1,11 @@
 """What other apps get to know about devices and metrics: plain values, safe to cache."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
+
+from devices.oscore_keys import OscoreKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,21 @@ class NewMetric:
 
 @dataclass(frozen=True, slots=True)
 class IssuedCredential:
-    """A credential just made. `secret` is not stored and cannot be read again."""
+    """A credential just made. `secret` and `oscore` (hex values by name) cannot be read again; a certificate has no secret."""
 
     credential_id: UUID
     kind: str
     username: str
     secret: str
+    expires_at: datetime | None = None
+    fingerprint: str = ""
+    oscore: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OscoreCredential:
+    """The keys that a device of the current tenant speaks CoAP with; the platform's own id is `keys.server_id`."""
+
+    credential_id: UUID
+    device_key: str
+    keys: OscoreKeys

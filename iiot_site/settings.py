@@ -153,6 +153,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep-rules": {"task": "rules.tasks.sweep_rules_task", "schedule": 30.0, "options": {"expires": 30}},
     "create-partitions": {"task": "telemetry.tasks.create_partitions_task", "schedule": 3600.0, "options": {"expires": 3600}},
     "roll-up": {"task": "telemetry.tasks.roll_up_task", "schedule": 30.0, "options": {"expires": 30}},
+    "warn-of-expiry": {"task": "protocols.tasks.warn_of_expiry_task", "schedule": 600.0, "options": {"expires": 600}},
     "trim-rejections": {"task": "telemetry.tasks.trim_rejections_task", "schedule": 60.0, "options": {"expires": 60}},
 }
 
@@ -173,6 +174,7 @@ IIOT_TENANT_MESSAGES_PER_SECOND = env.float("IIOT_TENANT_MESSAGES_PER_SECOND", d
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)
 IIOT_MAX_READING_FUTURE_SECONDS = env.int("IIOT_MAX_READING_FUTURE_SECONDS", default=600)
 IIOT_REJECTED_MESSAGES_KEPT_COUNT = env.int("IIOT_REJECTED_MESSAGES_KEPT_COUNT", default=10_000)
+IIOT_CREDENTIAL_WARNING_DAYS = env.int("IIOT_CREDENTIAL_WARNING_DAYS", default=14)
 IIOT_INCIDENT_REOPEN_SECONDS = env.int("IIOT_INCIDENT_REOPEN_SECONDS", default=300)
 
 # --- People: login, sessions, passwords

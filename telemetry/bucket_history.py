@@ -134,7 +134,7 @@ def _load_page(device: Device, metrics: Sequence[Metric], page: BucketQuery, now
     found: _Found = {}
     if page.with_gaps:
         found = {(edge, metric_id): _empty(key, edge) for edge in edges[:-1] for metric_id, key in keys.items()}
-    parts, bounds = build_parts(start=page.start, end=page.end, edges=edges)
+    parts, bounds = build_parts(device_id=device.id, metric_ids=list(keys), start=page.start, end=page.end, edges=edges)
     for ts, metric_id, n, total, low, high, quality, first, last in _fetch(_buckets_sql(page, parts), facts | bounds):
         average = _finite(total / n)
         found[ts, metric_id] = HistoryBucket(keys[metric_id], ts, n, average, low, high, _finite(total), quality, first, last)

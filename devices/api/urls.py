@@ -1,6 +1,7 @@
 """Routes of sites, device types, metrics, devices and credentials."""
 
-from devices.api.views import CredentialViewSet, DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
+from devices.api.credential_views import CredentialViewSet
+from devices.api.views import DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
 from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
 
 router = OptionalSlashRouter()

@@ -1,34 +1,27 @@
-"""CRUD of sites, device types, metrics and devices; issuing and revoking credentials."""
+"""CRUD of sites, device types, metrics and devices."""
 
 from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
-from rest_framework import mixins, status
 from rest_framework.exceptions import ValidationError
-from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, as_serializer_error
 from rest_framework.settings import api_settings
-from rest_framework.viewsets import GenericViewSet, ModelViewSet
+from rest_framework.viewsets import ModelViewSet
 
 from devices import services
 from devices.api.filters import DeviceFilter, MetricFilter, SiteFilter
 from devices.api.serializers import (
-    CredentialSerializer,
     DeviceSerializer,
     DeviceTypeSerializer,
-    IssuedCredentialSerializer,
     MetricSerializer,
-    NewCredentialSerializer,
     SiteSerializer,
 )
-from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
+from devices.models import Device, DeviceType, Metric, Site
 from iiot_site.lib.errors import ConflictError
 from iiot_site.lib.routers import UUID_PATTERN
 from iiot_site.lib.schemas import lock_in_schema
@@ -175,37 +168,3 @@ class DeviceViewSet(PlantViewSet):
 
     def perform_destroy(self, instance: Device) -> None:
         services.delete_device(device=instance)
-
-
-class CredentialViewSet(mixins.ListModelMixin, GenericViewSet[DeviceCredential]):
-    """How a device proves who it is. To rotate: issue a second token, give it to the device, revoke the first."""
-
-    permission_resource = "credential"
-    queryset = DeviceCredential.objects.all()
-    serializer_class = CredentialSerializer
-    lookup_url_kwarg = "cid"
-    lookup_value_regex = UUID_PATTERN
-    filterset_fields = ["kind"]
-    ordering_fields = ["created_at"]
-    search_fields = ["identifier"]
-
-    def get_queryset(self) -> QuerySet[DeviceCredential]:
-        if getattr(self, "swagger_fake_view", False):
-            return super().get_queryset()
-        return super().get_queryset().filter(device=self._device())
-
-    def _device(self) -> Device:
-        return get_object_or_404(Device, uuid=self.kwargs["id"])
-
-    @extend_schema(request=NewCredentialSerializer, responses={201: IssuedCredentialSerializer})
-    def create(self, request: Request, id: str) -> Response:
-        """Issue a credential. The secret is in this answer only; a new MQTT password replaces the old one."""
-        serializer = NewCredentialSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        issued = services.issue_credential(device=self._device(), now=timezone.now(), **serializer.validated_data)
-        return Response(IssuedCredentialSerializer(issued).data, status=status.HTTP_201_CREATED)
-
-    def destroy(self, request: Request, id: str, cid: str) -> Response:
-        """Revoke a credential; the device is refused within seconds."""
-        services.revoke_credential(credential=self.get_object(), now=timezone.now())
-        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -4,7 +4,8 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
-from iiot_site.supervisor.broker_files import PLATFORM_USER, ensure_platform_login
+from iiot_site.lib.broker_logins import PLATFORM_USER
+from iiot_site.supervisor.broker_files import ensure_platform_login
 from iiot_site.supervisor.child import ProcessSpec
 from iiot_site.supervisor.probes import is_mqtt_ready
 from iiot_site.supervisor.servers import PrivateServer, ServerContext, with_death_signal

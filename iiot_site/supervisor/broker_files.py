@@ -4,10 +4,9 @@ import fcntl
 import os
 from pathlib import Path
 
+from iiot_site.lib.broker_logins import PLATFORM_USER
 from iiot_site.lib.broker_password import hash_broker_password, verify_broker_password
 from iiot_site.supervisor.data_folder import write_private
-
-PLATFORM_USER = "iiot-platform"
 
 
 def read_logins(path: Path) -> dict[str, str]:

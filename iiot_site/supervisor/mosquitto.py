@@ -1,13 +1,14 @@
 """A private mosquitto: logins and rights per device, messages kept on disk.
 
-Source: mosquitto.conf(5) of 2.0. A username is `<tenant>/<device>`; the patterns below give each device its own topics
+Source: mosquitto.conf(5) of 2.0. A username is `<tenant>/<device>`; the ACL gives each device its own topics
 only. Subscriptions to wildcards are accepted, yet deliver nothing that the reader may not read.
 What a crash may lose: messages the broker took within the last `autosave_interval` seconds.
 """
 
 import getpass
 
-from iiot_site.supervisor.broker_files import PLATFORM_USER, ensure_platform_login
+from iiot_site.lib.broker_logins import PLATFORM_USER, acl_text
+from iiot_site.supervisor.broker_files import ensure_platform_login, read_logins
 from iiot_site.supervisor.child import ProcessSpec
 from iiot_site.supervisor.commands import run_command
 from iiot_site.supervisor.data_folder import write_private
@@ -38,17 +39,6 @@ log_type notice
 log_timestamp_format %Y-%m-%dT%H:%M:%S
 connection_messages false
 """
-_ACL = f"""\
-user {PLATFORM_USER}
-topic readwrite #
-topic read $SYS/#
-
-pattern write t/%u/telemetry
-pattern write t/%u/status
-pattern write t/%u/commands/response
-pattern read t/%u/commands
-pattern read t/%u/alerts
-"""
 
 
 class MosquittoServer(PrivateServer):
@@ -66,7 +56,7 @@ class MosquittoServer(PrivateServer):
     async def prepare(self) -> None:
         data = self.context.folder.private(self._data.name)
         ensure_platform_login(data / "passwords", self._password)
-        write_private(data / "acl", _ACL)
+        write_private(data / "acl", acl_text(read_logins(data / "passwords")))
         values = {
             # Started by root, mosquitto would become the user mosquitto, who may not enter our folder.
             "user": getpass.getuser(),

@@ -28,6 +28,12 @@ SEVERITY_ICONS = {
 STATE_ICONS = {"new": "bell", "acknowledged": "user-check", "investigating": "tool", "resolved": "circle-check"}
 STATUS_ICONS = {"online": "circle-check", "stale": "clock-pause", "offline": "wifi-off", "never": "circle-dashed"}
 STATUS_WORDS = {"online": "Online", "stale": "Stale", "offline": "Offline", "never": "Never seen"}
+CREDENTIAL_TAGS = {
+    "valid": ("online", "circle-check", "Valid"),
+    "rotated": ("stale", "clock-pause", "Until it ends"),
+    "expired": ("offline", "alert-triangle", "Expired"),
+    "revoked": ("never", "x", "Revoked"),
+}
 QUALITY_ICONS = {"good": "check", "uncertain": "question-mark", "bad": "x"}
 
 
@@ -59,6 +65,12 @@ def state_tag(state: str) -> SafeString:
 def status_tag(status: str) -> SafeString:
     """A device's status as icon and word."""
     return _tag(status, STATUS_ICONS[status], STATUS_WORDS[status])
+
+
+@register.simple_tag
+def credential_tag(state: str) -> SafeString:
+    """A credential's state as icon and word."""
+    return _tag(*CREDENTIAL_TAGS[state])
 
 
 @register.simple_tag

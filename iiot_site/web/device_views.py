@@ -19,6 +19,7 @@ from alerting.views import list_by_urgency
 from devices.models import Device, DeviceCredential, DeviceType, Metric
 from devices.selectors import filter_by_status, list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES, device_status
+from iiot_site.web.credential_views import list_working_rows
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
 from telemetry.selectors import list_latest
 from tenants.page_access import page
@@ -84,7 +85,8 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     """The device: what it says now, how that developed, what is wrong with it, how it sends."""
     now = timezone.now()
     device = get_object_or_404(Device.objects.select_related("device_type", "site", "gateway"), uuid=device_id)
-    may_read_values = allows(request.membership.permissions, "telemetry:read")  # type: ignore[attr-defined]  # set by the middleware
+    permissions = request.membership.permissions  # type: ignore[attr-defined]  # set by the middleware
+    may_read_values = allows(permissions, "telemetry:read")
     latest = list_latest(device) if may_read_values else []
     numbers, booleans = _list_keys(device, Metric.DataType.NUMBER), _list_keys(device, Metric.DataType.BOOLEAN)
     reported = [value.metric for value in latest]
@@ -96,6 +98,7 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
         "chart_metric": _choose_chart_metric(device, [key for key in (*numbers, *booleans) if key in reported]),
         "spans": SPANS,
         "incidents": _open_incidents(device),
+        "credentials": list_working_rows(device) if allows(permissions, "credential:read") else None,
         "how_to_send": _how_to_send(request, device, example=next(iter(numbers), "temperature")),
     }
     return render(request, "devices/device.html", context)

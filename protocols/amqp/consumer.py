@@ -12,11 +12,11 @@ from typing import Any
 
 import pika
 from pika.adapters.select_connection import IOLoop
-from pika.spec import Basic
 
 from protocols.amqp.address import BrokerAddress
+from protocols.amqp.frames import Arrival
+from protocols.amqp.link import BulkConnection
 from protocols.amqp.names import TELEMETRY_QUEUE
-from protocols.amqp.properties import MessageProperties
 from protocols.amqp.topology import declare_topology
 
 logger = logging.getLogger(__name__)
@@ -24,9 +24,8 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 60
-_BASIC_CLASS = 0x003C
 
-Take = Callable[[int, Basic.Deliver, MessageProperties, bytes], None]
+Take = Callable[[int, Sequence[Arrival]], None]
 
 
 def connection_parameters(address: BrokerAddress, *, name: str) -> pika.ConnectionParameters:
@@ -47,7 +46,7 @@ def connection_parameters(address: BrokerAddress, *, name: str) -> pika.Connecti
 
 
 class Consumer:
-    """`take(session, …)` is called on the consumer's thread for every message; a session is one connection."""
+    """`take(session, messages)` is called on the consumer's thread; a session is one connection."""
 
     def __init__(
         self,
@@ -72,8 +71,6 @@ class Consumer:
         self._session = 0
         self._was_ready = False
         self._problem = ""
-        # pika takes no class as a setting; it looks this name up for every message.
-        pika.spec.props[_BASIC_CLASS] = MessageProperties
 
     def start(self) -> None:
         """Connect in the background."""
@@ -121,8 +118,9 @@ class Consumer:
         with self._lock:
             self._loop = loop
         try:
-            self._connection = pika.SelectConnection(
+            self._connection = BulkConnection(
                 self._parameters,
+                on_arrivals=lambda arrivals: self._take(self._session, arrivals),
                 on_open_callback=lambda connection: connection.channel(on_open_callback=self._on_channel),
                 on_open_error_callback=self._on_closed,
                 on_close_callback=self._on_closed,
@@ -141,14 +139,11 @@ class Consumer:
         channel.add_on_cancel_callback(lambda _: self._give_up(f"the queue {TELEMETRY_QUEUE} was deleted"))
         declare_topology(channel)
         channel.basic_qos(prefetch_count=self._prefetch)
-        channel.basic_consume(TELEMETRY_QUEUE, on_message_callback=self._on_message, callback=self._on_consuming)
+        channel.basic_consume(TELEMETRY_QUEUE, on_message_callback=refuse_message, callback=self._on_consuming)
 
     def _on_consuming(self, _frame: Any) -> None:
         self._was_ready = True
         self._on_ready()
-
-    def _on_message(self, _channel: Any, method: Basic.Deliver, properties: MessageProperties, body: bytes) -> None:
-        self._take(self._session, method, properties, body)
 
     def _settle(self, session: int, refused: Sequence[int], until: int, on_confirmed: Callable[[], None]) -> None:
         if session != self._session or self._channel is None or not self._channel.is_open:
@@ -174,6 +169,11 @@ class Consumer:
         self._problem = self._problem or f"no connection to RabbitMQ: {describe_reason(reason)}"
         if self._loop is not None:
             self._loop.stop()
+
+
+def refuse_message(*_: Any) -> None:
+    """Stand in where pika wants a callback. The link takes every message before pika sees it."""
+    raise RuntimeError("a message came past the link")
 
 
 def describe_reason(reason: BaseException) -> str:

@@ -9,17 +9,18 @@ import queue
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
 from django.db import DatabaseError, InterfaceError, connection
-from pika.spec import Basic
 
 from protocols.amqp.acknowledging import plan_settlement
 from protocols.amqp.address import BrokerAddress
 from protocols.amqp.consumer import Consumer
+from protocols.amqp.frames import Arrival
 from protocols.amqp.names import parse_key, was_smuggled
-from protocols.amqp.properties import MessageProperties
+from protocols.amqp.properties import read_properties
 from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
 from protocols.listening import ListenerCore
 from protocols.redeliveries import CONSUMER_START, forget_confirmed, forget_older, has_recorded, next_count
@@ -91,32 +92,27 @@ class AmqpListener:
         logger.info("listening to RabbitMQ")
         self._core.mark_connected()
 
-    def _take(self, session: int, method: Basic.Deliver, properties: MessageProperties, body: bytes) -> None:
-        """Queue a message; waits while the buffer is full, which stops reading from the socket."""
-        key = str(method.routing_key)
-        # A message without a sender is refused and counted as unrouted, like one for a tenant that does not exist.
-        tenant, device = ("", "") if was_smuggled(properties.headers) else parse_key(key)
-        self._count = next_count(self._count)
-        delivery = Delivery(
-            consumer=f"{self._name}/{session}",
-            count=self._count,
-            packet_id=method.delivery_tag,
-            is_redelivery=method.redelivered,
-            is_numbered=False,
-            message_id=properties.message_id,
-        )
-        self._core.put(
-            RawMessage(
-                tenant=tenant,
-                device=device,
-                payload=body,
-                received_at=datetime.now(UTC),
-                protocol="amqp",
-                source=key,
-                delivery=delivery,
-                codec=CODEC_BY_CONTENT_TYPE.get(properties.content_type.partition(";")[0].strip().lower(), ""),
-            )
-        )
+    def _take(self, session: int, arrivals: Sequence[Arrival]) -> None:
+        """Queue messages; waits while the buffer is full, which stops reading from the socket."""
+        received_at, consumer = datetime.now(UTC), f"{self._name}/{session}"
+        messages = []
+        count = next_count(self._count)
+        self._count = count + len(arrivals)
+        for number, arrival in enumerate(arrivals, count):
+            properties = read_properties(arrival.properties)
+            sender = parse_key(arrival.key)
+            # A message without a sender is refused and counted as unrouted, like one for a tenant that does not exist.
+            tenant, device = ("", "") if properties.headers and was_smuggled(properties.headers) else (sender.tenant, sender.device)
+            delivery = Delivery(consumer, number, arrival.tag, arrival.is_redelivered, False, False, properties.message_id)
+            codec = codec_of(properties.content_type) if properties.content_type else ""
+            messages.append(RawMessage(tenant, device, arrival.body, received_at, "amqp", sender.key, delivery, codec))
+        self._core.put_all(messages)
+
+
+@lru_cache(maxsize=256)
+def codec_of(content_type: str) -> str:
+    """Return the codec that a content type names; "" leaves it to the device's type."""
+    return CODEC_BY_CONTENT_TYPE.get(content_type.partition(";")[0].strip().lower(), "")
 
 
 class _Memory:

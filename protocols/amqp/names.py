@@ -3,6 +3,10 @@
 Source: rabbitmq.com/tutorials/amqp-concepts (topic exchanges), /dlx.html (the header x-death).
 """
 
+from functools import lru_cache
+
+import msgspec
+
 TELEMETRY_EXCHANGE = "iiot.telemetry"
 TELEMETRY_QUEUE = "iiot.telemetry"
 TELEMETRY_BINDING = "*.*.telemetry"
@@ -32,12 +36,22 @@ def commands_queue(tenant: str, device: str) -> str:
     return f"{_COMMANDS_QUEUE_START}{tenant}.{device}"
 
 
-def parse_key(routing_key: str) -> tuple[str, str]:
-    """Return tenant and device of a telemetry key; both empty where the key is none of ours."""
-    match routing_key.split("."):
+class Sender(msgspec.Struct, frozen=True):
+    """Who published under a key; tenant and device are empty where it is none of ours."""
+
+    tenant: str
+    device: str
+    key: str
+
+
+@lru_cache(maxsize=50_000)
+def parse_key(routing_key: bytes) -> Sender:
+    """Take a telemetry key apart. Remembered, because a device sends under the same one again and again."""
+    key = routing_key.decode("utf-8", "replace")
+    match key.split("."):
         case [tenant, device, "telemetry"]:
-            return tenant, device
-    return "", ""
+            return Sender(tenant, device, key)
+    return Sender("", "", key)
 
 
 def was_smuggled(headers: bytes) -> bool:

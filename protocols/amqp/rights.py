@@ -7,14 +7,15 @@ Source: rabbitmq.com/access-control.html (which operation needs which permission
 
 from collections.abc import Mapping
 
+from iiot_site.lib.broker_logins import first_login
 from protocols.amqp.names import COMMANDS_EXCHANGE, TELEMETRY_EXCHANGE, commands_key, commands_queue, response_key, telemetry_key
 
 VIRTUAL_HOST = "/"
 
 
 def split_username(username: str) -> tuple[str, str] | None:
-    """Return tenant and device of a device's user name; None for any other name."""
-    match username.split("/"):
+    """Return tenant and device of either user name of a device; None for any other name."""
+    match first_login(username).split("/"):
         case [tenant, device] if tenant and device:
             return tenant, device
     return None

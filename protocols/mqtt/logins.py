@@ -25,11 +25,11 @@ from django_tenants.utils import schema_context
 
 from devices.selectors import load_broker_logins
 from devices.services import CREDENTIALS_CHANNEL
+from iiot_site.lib.broker_logins import PLATFORM_USER, acl_text
 from tenants.selectors import list_active_tenants
 
 logger = logging.getLogger(__name__)
 
-PLATFORM_USER = "iiot-platform"
 BROKER_PROCESS_NAME = "mosquitto"
 RESYNC_SECONDS = 30.0
 RETRY_SECONDS = 2.0
@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.5
 
 
 class PasswordFile:
-    """The broker's `username:hash` file. Locks its folder while changing it, as the supervisor does."""
+    """The broker's `username:hash` file and its ACL beside it. Locks their folder while changing them, as the supervisor does."""
 
     def __init__(self, path: Path, pid_file: Path) -> None:
         self._path = path
@@ -48,9 +48,10 @@ class PasswordFile:
         with self._locked():
             current = self._read()
             wanted = {user: hashed for user, hashed in current.items() if user == PLATFORM_USER} | dict(sorted(logins.items()))
-            if wanted == current:
+            changes_rights = self._replace_rights(acl_text(wanted))
+            if wanted == current and not changes_rights:
                 return False
-            self._write("".join(f"{user}:{hashed}\n" for user, hashed in wanted.items()))
+            self._write(self._path, "".join(f"{user}:{hashed}\n" for user, hashed in wanted.items()))
         self._tell_broker()
         return True
 
@@ -61,11 +62,20 @@ class PasswordFile:
             return {}
         return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
-    def _write(self, text: str) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".passwords.")
+    def _replace_rights(self, text: str) -> bool:
+        """Give the second names of devices their rights; False where they have them."""
+        path = self._path.with_name("acl")
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return False
+        self._write(path, text)
+        return True
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(temporary).replace(self._path)
+        Path(temporary).replace(path)
 
     def _tell_broker(self) -> None:
         try:

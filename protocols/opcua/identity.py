@@ -1,5 +1,6 @@
 """The platform's own application instance certificate (OPC 10000-6 §6.2.2): made once, kept in the data folder."""
 
+import fcntl
 import os
 import socket
 from dataclasses import dataclass
@@ -42,15 +43,24 @@ def first_certificate(chain: bytes | None) -> bytes:
 
 def load_identity(folder: Path, *, now: datetime | None = None) -> Identity:
     """Return the platform's identity, made where `folder` has none or it is about to expire."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # web process and listener may both be first
+        return _load_or_make(folder, now or datetime.now(UTC))
+    finally:
+        os.close(handle)
+
+
+def _load_or_make(folder: Path, now: datetime) -> Identity:
     certificate_path, key_path = folder / "certificate.der", folder / "private_key.pem"
     try:
         certificate, key = certificate_path.read_bytes(), key_path.read_bytes()
         parsed = x509.load_der_x509_certificate(certificate)
-        if parsed.not_valid_after_utc > (now or datetime.now(UTC)) + _RENEW_BEFORE:
+        if parsed.not_valid_after_utc > now + _RENEW_BEFORE:
             return Identity(_uri_of(parsed), certificate, key)
     except (FileNotFoundError, ValueError):
         pass
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = _make_identity()
     _write_private(key_path, identity.private_key)
     _write_private(certificate_path, identity.certificate)

@@ -1,4 +1,5 @@
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.test import Client
@@ -10,6 +11,7 @@ from devices.services import authenticate_device_token, issue_credential, save_s
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant, User
 from tests.conftest import MakeBrowser, MakeDevice
+from tests.devices.certificates import as_pem, make_certificate
 
 ADMIN = "/t/acme/admin/devices"
 
@@ -102,7 +104,7 @@ def test_the_eleventh_token_is_refused_with_a_reason(developer: Client, device: 
         for _ in range(10):
             issue_credential(device=device, kind="token", now=timezone.now())
     page = developer.post(f"{ADMIN}/device/{device.pk}/issue-token/").content.decode()
-    assert "ten valid tokens" in page
+    assert "ten valid credentials" in page
     assert 'id="issued-secret"' not in page
 
 
@@ -120,7 +122,7 @@ def test_chosen_credentials_are_revoked(developer: Client, device: Device, acme:
 def test_a_viewer_looks_and_changes_nothing(viewer: Client, device: Device) -> None:
     assert viewer.get(f"{ADMIN}/device/{device.pk}/change/").status_code == 200
     assert viewer.post(f"{ADMIN}/device/{device.pk}/change/", device_form(device)).status_code == 403
-    for name in ("issue-token", "issue-mqtt-credential", "revoke-credentials"):
+    for name in ("issue-token", "issue-mqtt-credential", "issue-certificate", "issue-oscore", "rotate-credential", "revoke-credentials"):
         assert viewer.post(f"{ADMIN}/device/{device.pk}/{name}/").status_code == 403
 
 
@@ -176,3 +178,34 @@ def test_what_readings_hang_on_cannot_be_changed_with_the_type(developer: Client
         kept = device.device_type.metrics.get(pk=metric.pk)
         assert device.device_type.metrics.filter(key="pressure").exists()
     assert (kept.key, kept.data_type, kept.unit) == (metric.key, metric.data_type, "K")
+
+
+def test_a_credential_is_chosen_and_rotated(developer: Client, device: Device, acme: Tenant) -> None:
+    with tenant_context(acme):
+        old = issue_credential(device=device, kind="mqtt", now=timezone.now())
+    url = f"{ADMIN}/device/{device.pk}/rotate-credential/"
+    assert f"?credential={old.credential_id}" in developer.get(url).content.decode()
+    page = f"{url}?credential={old.credential_id}"
+    assert "overlap_hours" in developer.get(page).content.decode()
+    answer = developer.post(page, {"overlap_hours": "1", "last_day": ""}).content.decode()
+    assert "acme/pump-7~2" in answer
+    assert "mosquitto_pub" in answer
+    with tenant_context(acme):
+        assert DeviceCredential.objects.get(pk=old.credential_id).rotated_at is not None
+    assert developer.get(f"{url}?credential=nonsense").status_code == 200
+
+
+def test_a_certificate_is_registered_and_a_wrong_one_refused_with_a_reason(developer: Client, device: Device) -> None:
+    url = f"{ADMIN}/device/{device.pk}/issue-certificate/"
+    assert (
+        "must name its device" in developer.post(url, {"certificate": as_pem(make_certificate("x", now=timezone.now()))}).content.decode()
+    )
+    good = as_pem(make_certificate("pump-7", now=timezone.now()))
+    assert "SHA-256 fingerprint" in developer.post(url, {"certificate": good}).content.decode()
+    assert "master_secret" in developer.post(f"{ADMIN}/device/{device.pk}/issue-oscore/").content.decode()
+
+
+def test_a_chosen_last_day_counts_to_its_end(developer: Client, device: Device, acme: Tenant) -> None:
+    developer.post(f"{ADMIN}/device/{device.pk}/issue-token/", {"last_day": "2099-12-31"})
+    with tenant_context(acme):
+        assert DeviceCredential.objects.get().expires_at == datetime(2100, 1, 1, tzinfo=UTC)

@@ -1,3 +1,4 @@
+import shlex
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from rules.models import Rule
 from telemetry.models import LatestReading
 from tenants.models import Tenant, User
 from tests.conftest import MakeApi, MakeDevice
+from tests.devices.certificates import as_pem, make_certificate
 
 API = "/api/v1"
 
@@ -305,3 +307,54 @@ def test_a_metric_with_readings_stays_and_latest_values_go_with_their_device(
     with tenant_context(acme):
         assert not LatestReading.objects.exists()
     assert developer.delete(f"{API}/metrics/{sent.uuid}").status_code == 204
+
+
+def test_a_credential_comes_with_what_to_paste_and_where_to_look(developer: APIClient, acme: Tenant, make_device: MakeDevice) -> None:
+    with tenant_context(acme):
+        device = make_device(metrics=("pressure",))
+    path = f"/devices/{device.uuid}/credentials"
+    token, mqtt, oscore = (post(developer, path, {"kind": kind}) for kind in ("token", "mqtt", "oscore"))
+    (curl,), (mosquitto,), (libcoap,) = token["examples"], mqtt["examples"], oscore["examples"]
+    assert shlex.split(curl["text"])[:2] == ["curl", "http://testserver/api/v1/telemetry"]
+    assert f"Authorization: Bearer {token['secret']}" in shlex.split(curl["text"])
+    words = shlex.split(mosquitto["text"])
+    assert words[words.index("-t") + 1 :] == ["t/acme/pump-7/telemetry", "-m", '{"pressure": 21.5}']
+    assert words[words.index("-P") + 1] == mqtt["secret"]
+    assert f'sender_id,hex,"{oscore["oscore"]["client_id"]}"' in libcoap["text"]
+    assert token["device_url"] == f"http://testserver/t/acme/devices/{device.uuid}"
+    assert token["oscore"] is None
+
+
+def test_a_credential_is_rotated_with_an_overlap_of_choice(developer: APIClient, acme: Tenant, make_device: MakeDevice) -> None:
+    with tenant_context(acme):
+        device = make_device()
+    path = f"/devices/{device.uuid}/credentials"
+    old = post(developer, path, {"kind": "mqtt", "expires_at": "2099-01-01T00:00:00Z"})
+    answer = developer.post(f"{API}{path}/{old['id']}/rotate", {"overlap_hours": 2})
+    assert (answer.status_code, answer["Cache-Control"]) == (201, "no-store")
+    new = answer.json()
+    assert new["username"] == "acme/pump-7~2"
+    assert new["expires_at"] > "2099"
+    states = {item["id"]: item["state"] for item in developer.get(f"{API}{path}").json()["results"]}
+    assert states == {old["id"]: "rotated", new["id"]: "valid"}
+    again = developer.post(f"{API}{path}/{old['id']}/rotate", {})
+    assert (again.status_code, again.json()["code"]) == (409, "rotation_refused")
+    for wrong in (
+        {"overlap_hours": -1},
+        {"overlap_hours": 721},
+        {"overlap": 1},
+        {"overlap_hours": 0, "expires_at": "2020-01-01T00:00:00Z"},
+    ):
+        assert developer.post(f"{API}{path}/{new['id']}/rotate", wrong).status_code == 400
+
+
+def test_a_certificate_is_registered_by_its_pem(developer: APIClient, acme: Tenant, make_device: MakeDevice) -> None:
+    with tenant_context(acme):
+        device = make_device()
+    pem = as_pem(make_certificate("acme/pump-7", now=timezone.now()))
+    path = f"/devices/{device.uuid}/credentials"
+    issued = post(developer, path, {"kind": "x509", "certificate": pem})
+    assert (issued["secret"], len(issued["fingerprint"]), issued["examples"]) == ("", 64, [])
+    assert developer.get(f"{API}{path}").json()["results"][0]["subject"] == "CN=acme/pump-7"
+    assert post(developer, path, {"kind": "x509"}, status=400)["code"] == "certificate_refused"
+    assert post(developer, path, {"kind": "x509", "certificate": pem}, status=409)["code"] == "certificate_taken"

@@ -63,9 +63,10 @@ def expect(stored: Values, buckets: Buckets, start: float, end: float) -> list[t
     return rows
 
 
-def sources(start: float, end: float, width: timedelta) -> str:
+def sources(device: Device, start: float, end: float, width: timedelta) -> str:
     edges = list_edges(FixedBuckets(width), start=at(start), end=at(end))
-    return build_parts(start=at(start), end=at(end), edges=edges)[0]
+    metrics = [metric.id for metric in list_metrics(device, ["speed"])]
+    return build_parts(device_id=device.id, metric_ids=metrics, start=at(start), end=at(end), edges=edges)[0]
 
 
 # Eight hours around midnight, which is 12 hours on. Sums of eighths are exact in whatever order they are added up.
@@ -102,9 +103,9 @@ def test_roll_ups_are_used_where_they_are(device: Device) -> None:
     progress = RollupProgress.objects.get()
     assert (progress.folded_until, progress.closed_until) == (at(6960), at(6960))
     assert (MinuteRollup.objects.count(), HourRollup.objects.count()) == (116, 1)
-    assert "telemetry_hourrollup" in sources(0, 7200, HOUR)
-    assert "telemetry_minuterollup" in sources(0, 7200, timedelta(minutes=2))
-    assert "rollup" not in sources(0, 7200, timedelta(seconds=30))
+    assert "telemetry_hourrollup" in sources(device, 0, 7200, HOUR)
+    assert "telemetry_minuterollup" in sources(device, 0, 7200, timedelta(minutes=2))
+    assert "rollup" not in sources(device, 0, 7200, timedelta(seconds=30))
     HourRollup.objects.update(n=F("n") + 1)
     assert [row[1] for row in load(device, FixedBuckets(HOUR), 0, 7200)] == [361, 360]
 
@@ -137,6 +138,15 @@ def test_late_readings_are_seen_at_once_and_rolled_up_with_the_next_run(device: 
     assert ChangedMinute.objects.count() == 0
     assert load(device, FixedBuckets(HOUR), 0, 3600) == wanted
     assert list(HourRollup.objects.order_by("bucket").values_list("n", "total")) == [(3, 15.0), (1, 1.0)]
+
+
+def test_with_very_many_changes_readings_are_read_throughout(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("telemetry.bucket_sources.MAX_CHANGED", 3)
+    store(device, {7200: (0.0, 0)})
+    roll_up(now=at(7300))
+    store(device, {n * 60: (1.0, 0) for n in range(4)})
+    assert "rollup" not in sources(device, 0, 7200, HOUR)
+    assert [row[1] for row in load(device, FixedBuckets(HOUR), 0, 3600)] == [4]
 
 
 def test_a_run_out_of_time_is_continued_by_the_next(device: Device) -> None:

@@ -17,7 +17,7 @@ from protocols.mqtt.address import parse_broker_url
 from protocols.mqtt.client_id import load_client_id
 from protocols.mqtt.listener import MqttListener
 from protocols.mqtt.logins import LoginSync, PasswordFile
-from protocols.opcua.identity import load_identity
+from protocols.opcua.browsing import platform_identity
 from protocols.opcua.listener import OpcUaListener
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def make_amqp_listener(ready_file: Path | None) -> Listener:
 
 def make_opcua_listener(ready_file: Path | None) -> Listener:
     """Return the listener that reads tenants' OPC UA servers."""
-    return OpcUaListener(load_identity(Path(settings.IIOT_DATA_DIR) / "opcua"), ready_file=ready_file)
+    return OpcUaListener(platform_identity(), ready_file=ready_file)
 
 
 # A new protocol adds its line here.

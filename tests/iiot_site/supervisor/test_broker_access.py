@@ -14,6 +14,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from iiot_site.lib.broker_logins import acl_text
 from iiot_site.lib.broker_password import hash_broker_password
 from iiot_site.supervisor.amqtt import AmqttServer
 from iiot_site.supervisor.choice import MQTT, Choice, Source, find_candidates
@@ -46,6 +47,7 @@ class Broker:
         """Replace the devices' logins, as the platform's login sync does."""
         platform = [line for line in self.password_file.read_text().splitlines() if line.startswith("iiot-platform:")]
         lines = platform + [f"{name}:{hash_broker_password(f'{name} secret')}" for name in usernames]
+        write_private(self.password_file.with_name("acl"), acl_text(usernames))
         write_private(self.password_file, "\n".join(lines) + "\n")
         with contextlib.suppress(FileNotFoundError):
             os.kill(int((self.server.context.folder.run / "mosquitto.pid").read_text()), signal.SIGHUP)
@@ -232,3 +234,22 @@ def test_logins_change_without_a_restart(connect: Callable[..., Client], broker:
     device.paho.publish("t/acme/new/telemetry", qos=1)
     connect(PUMP).publish("t/acme/pump/telemetry")
     assert platform.topics_until("t/acme/pump/telemetry") == ["t/acme/pump/telemetry"]
+
+
+def test_both_names_of_a_device_reach_its_topics_while_its_password_changes(broker: Broker, connect: Callable[..., Client]) -> None:
+    broker.write_logins(PUMP, f"{PUMP}~2", FAN, OTHERS_PUMP)
+    platform = connect("iiot-platform").subscribe("t/#")
+    wait_for(lambda: connect(f"{PUMP}~2").result == 0)
+    for username in (PUMP, f"{PUMP}~2"):
+        connect(username).paho.publish("t/acme/fan/telemetry", b"not mine", qos=1)
+        device = connect(username).subscribe("t/acme/pump/commands")
+        device.publish("t/acme/pump/telemetry", username.encode())
+        payloads: list[bytes] = []
+        while username.encode() not in payloads:  # others' retained messages come first
+            payloads.append(platform.received.get(timeout=5)[1])
+        assert b"not mine" not in payloads
+        platform.publish("t/acme/pump/commands", b"go")
+        assert device.received.get(timeout=5) == ("t/acme/pump/commands", b"go")
+    broker.write_logins(f"{PUMP}~2", FAN, OTHERS_PUMP)
+    wait_for(lambda: connect(PUMP).result != 0)
+    broker.write_logins(PUMP, FAN, OTHERS_PUMP)

@@ -43,6 +43,14 @@ def test_a_username_cannot_be_a_wildcard(username: str) -> None:
     assert not may_subscribe(username, f"t/{username}/commands")
 
 
+def test_a_devices_second_name_has_the_rights_of_its_first() -> None:
+    assert may_publish(f"{PUMP}~2", "t/acme/pump/telemetry")
+    assert may_receive(f"{PUMP}~2", "t/acme/pump/commands")
+    assert may_subscribe(f"{PUMP}~2", "t/acme/pump/#")
+    assert not may_publish(f"{PUMP}~2", "t/acme/pump~2/telemetry")
+    assert not may_publish(f"{PUMP}~2", "t/acme/fan/telemetry")
+
+
 def test_wildcards_across_devices_cannot_be_subscribed_to() -> None:
     assert may_subscribe(PUMP, "t/acme/pump/#")
     assert not may_subscribe(PUMP, "#")

@@ -24,6 +24,7 @@ PAGES = [
     "ingest",
     "ingest?span=7d",
     "ingest/rejected",
+    "opcua",
     "codec-bench",
     "incidents",
     "incidents/count",

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from devices.models import Device
-from devices.services import issue_credential, revoke_credential
+from devices.services import issue_credential, revoke_credential, rotate_credential
 from iiot_site.lib.broker_password import verify_broker_password
 from protocols.mqtt.logins import LoginSync, PasswordFile, load_tenant_logins
 from tenants.models import Tenant
@@ -102,6 +102,20 @@ def test_nothing_is_written_where_nothing_changed(sync: LoginSync, path: Path, a
     before = path.stat()
     sync.sync_all()
     assert path.stat().st_ino == before.st_ino
+
+
+def test_a_second_name_comes_with_rights_to_the_devices_own_topics(sync: LoginSync, path: Path, acme: Tenant, pump: Device) -> None:
+    issue(acme, pump)
+    sync.sync_all()
+    acl = path.with_name("acl")
+    assert "user acme" not in acl.read_text()
+    with tenant_context(acme):
+        rotate_credential(credential=pump.credentials.get(), now=timezone.now())
+    sync.sync_tenants({"t_acme"})
+    assert sorted(logins(path)) == ["acme/pump-7", "acme/pump-7~2", "iiot-platform"]
+    rights = acl.read_text().partition("user acme/pump-7~2\n")[2]
+    assert "topic write t/acme/pump-7/telemetry" in rights.splitlines()
+    assert acl.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_stale_process_number_is_left_alone(path: Path, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""What to paste so that a device's new credential is used at once."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from devices.credential_formats import slug_of_schema
+from devices.models import Device, DeviceCredential, Metric
+from devices.types import IssuedCredential
+from iiot_site.lib.schemas import current_schema
+
+TELEMETRY_PATH = "/api/v1/telemetry"
+DEFAULT_METRIC = "temperature"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionExample:
+    """A command or a file's content, with what it is."""
+
+    label: str
+    text: str
+
+
+def list_examples(*, device: Device, issued: IssuedCredential, base_url: str) -> list[ConnectionExample]:
+    """Return what uses the credential, its secret included; nothing for a certificate, whose private key the device has.
+
+    `base_url` is where the platform is reached, without a slash at the end.
+    """
+    numbers = device.device_type.metrics.filter(data_type=Metric.DataType.NUMBER).order_by("key")
+    body = json.dumps({numbers.values_list("key", flat=True).first() or DEFAULT_METRIC: 21.5})
+    if issued.kind == DeviceCredential.Kind.MQTT:
+        return [ConnectionExample("mosquitto_pub", _mosquitto_command(device, issued, body))]
+    if issued.kind == DeviceCredential.Kind.TOKEN:
+        return [ConnectionExample("curl", _curl_command(issued, body, base_url))]
+    if issued.kind == DeviceCredential.Kind.OSCORE:
+        return [ConnectionExample("libcoap's file for coap-client -E", _libcoap_file(issued.oscore))]
+    return []
+
+
+def _mosquitto_command(device: Device, issued: IssuedCredential, body: str) -> str:
+    topic = f"t/{slug_of_schema(current_schema())}/{device.key}/telemetry"
+    broker = ["-h", settings.IIOT_MQTT_PUBLIC_HOST, "-p", str(settings.IIOT_MQTT_PUBLIC_PORT)]
+    return shlex.join(["mosquitto_pub", *broker, "-q", "1", "-u", issued.username, "-P", issued.secret, "-t", topic, "-m", body])
+
+
+def _curl_command(issued: IssuedCredential, body: str, base_url: str) -> str:
+    headers = ["-H", f"Authorization: Bearer {issued.secret}", "-H", "Content-Type: application/json"]
+    return shlex.join(["curl", f"{base_url}{TELEMETRY_PATH}", *headers, "-d", body])
+
+
+def _libcoap_file(keys: Mapping[str, str]) -> str:
+    """Return the parameters in the form of coap-oscore-conf(5)."""
+    lines = [f'{name},hex,"{keys[name]}"' for name in ("master_secret", "master_salt")]
+    lines += [f'sender_id,hex,"{keys["client_id"]}"', f'recipient_id,hex,"{keys["server_id"]}"']
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""Forms for credentials, shared by the admin and the pages."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+
+from devices.certificates import MAX_PEM_CHARACTERS
+
+OVERLAPS = {"0": "at once", "1": "in 1 hour", "24": "in 24 hours", "168": "in 7 days", "720": "in 30 days"}
+
+
+class CredentialForm(forms.Form):
+    """What may be chosen when a credential is issued. `cleaned_data` has `expires_at` and `certificate`."""
+
+    last_day = forms.DateField(
+        required=False, label="Valid through", help_text="Last day, in UTC. Empty: for ever.", widget=forms.DateInput({"type": "date"})
+    )
+    certificate = forms.CharField(
+        required=False,
+        strip=True,
+        max_length=MAX_PEM_CHARACTERS,
+        label="Certificate (PEM)",
+        help_text="The certificate alone, never its private key. Its common name is <tenant>/<device> or the device's key.",
+        widget=forms.Textarea({"rows": 6, "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, takes_certificate: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if takes_certificate:
+            self.fields["certificate"].required = True
+        else:
+            del self.fields["certificate"]
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """Return the end of the last day."""
+        last_day = self.cleaned_data.get("last_day")
+        return None if last_day is None else datetime.combine(last_day, time(), UTC) + timedelta(days=1)
+
+    @property
+    def pem(self) -> str:
+        """Return the PEM text, empty where none was asked for."""
+        return str(self.cleaned_data.get("certificate", ""))
+
+
+class RotationForm(CredentialForm):
+    """The same for a successor, and how long the old one goes on working."""
+
+    overlap_hours = forms.TypedChoiceField(choices=list(OVERLAPS.items()), coerce=int, initial="24", label="The old one ends")
+    field_order = ["overlap_hours", "last_day", "certificate"]
+
+    @property
+    def overlap(self) -> timedelta:
+        """Return how long both work."""
+        return timedelta(hours=self.cleaned_data["overlap_hours"])
