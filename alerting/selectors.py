@@ -35,3 +35,13 @@ def count_open_incidents() -> dict[str, int]:
 def open_incidents() -> Q:
     """Return the condition of being open."""
     return ~Q(state=Incident.State.RESOLVED)
+
+
+def list_firing_keys(*, source: str) -> set[str]:
+    """Return the dedup keys of what `source` has firing."""
+    return set(Alert.objects.filter(source=source, resolved_at=None).values_list("dedup_key", flat=True))
+
+
+def list_orphaned_keys(*, source: str) -> set[str]:
+    """Return the dedup keys of what `source` has firing about devices that are gone."""
+    return set(Alert.objects.filter(source=source, resolved_at=None, device=None).values_list("dedup_key", flat=True))

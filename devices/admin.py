@@ -6,7 +6,6 @@ from django import forms
 from django.contrib import admin
 from django.db.models import OrderBy, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
@@ -16,8 +15,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from devices import services
 from devices.credential_admin import CredentialActionsMixin, CredentialInline
 from devices.models import Device, DeviceType, Metric, Site
-from devices.selectors import filter_by_status, site_path
-from devices.status import DEVICE_STATUSES, device_status
+from devices.selectors import site_path
 from tenants.admin_base import TenantModelAdmin
 
 
@@ -83,7 +81,7 @@ class MetricInline(TabularInline):
 
 @admin.register(DeviceType)
 class DeviceTypeAdmin(TenantModelAdmin):
-    list_display = ["name", "protocol", "codec", "unknown_metrics", "inactivity_timeout"]
+    list_display = ["name", "protocol", "codec", "unknown_metrics", "inactivity_timeout", "offline_severity"]
     list_filter = ["protocol", "codec", "unknown_metrics"]
     search_fields = ["name"]
     inlines = [MetricInline]
@@ -120,23 +118,11 @@ class MetricAdmin(TenantModelAdmin):
             services.delete_metric(metric=metric)
 
 
-class StatusFilter(admin.SimpleListFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(status, status.capitalize()) for status in DEVICE_STATUSES]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Device]) -> QuerySet[Device]:
-        wanted = next((status for status in DEVICE_STATUSES if status == self.value()), None)
-        return filter_by_status(queryset, wanted, timezone.now()) if wanted else queryset
-
-
 @admin.register(Device)
 class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
     form = DeviceForm
-    list_display = ["name", "key", "device_type", "site", "status", "last_seen_at", "is_enabled"]
-    list_filter = [StatusFilter, ["device_type", AutocompleteSelectFilter], ["site", AutocompleteSelectFilter], "is_enabled"]
+    list_display = ["name", "key", "device_type", "site", "shown_status", "last_seen_at", "is_enabled"]
+    list_filter = ["status", ["device_type", AutocompleteSelectFilter], ["site", AutocompleteSelectFilter], "is_enabled"]
     list_filter_submit = True
     list_select_related = ["device_type", "site"]
     search_fields = ["name", "key"]
@@ -144,7 +130,7 @@ class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
     fieldsets = [
         (None, {"fields": ["key", "name", "device_type", "site", "is_enabled"]}),
         ("Details", {"fields": ["protocol", "gateway", "tags", "firmware", "latitude", "longitude"]}),
-        ("What the platform knows", {"fields": ["uuid", "status", "last_seen_at", "created_at"]}),
+        ("What the platform knows", {"fields": ["uuid", "shown_status", "status_since", "last_seen_at", "last_seen_via", "created_at"]}),
     ]
     inlines = [CredentialInline]
     actions_detail = [
@@ -157,14 +143,12 @@ class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
     ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Device | None = None) -> list[str]:
-        known = ["uuid", "status", "last_seen_at", "created_at"]
+        known = ["uuid", "shown_status", "status_since", "last_seen_at", "last_seen_via", "created_at"]
         return ["key", *known] if obj else known
 
-    @display(description="Status", label={"online": "success", "stale": "warning", "offline": "danger", "never": "info"})
-    def status(self, device: Device) -> str:
-        if device.last_seen_at is None:
-            return "never"
-        return device_status(device.last_seen_at, device.device_type.inactivity_timeout, timezone.now())
+    @display(description="Status", label={"Online": "success", "Stale": "warning", "Offline": "danger", "Never seen": "info"})
+    def shown_status(self, device: Device) -> str:
+        return device.get_status_display()
 
     def save_model(self, request: HttpRequest, obj: Device, form: Any, change: bool) -> None:
         services.save_device(device=obj)

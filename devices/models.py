@@ -97,6 +97,17 @@ class Codec(models.TextChoices):
     PLAIN = "plain", "One plain value"
 
 
+class OfflineSeverity(models.TextChoices):
+    """How urgent it is when a device goes offline."""
+
+    NONE = "none", "No incident"
+    INFO = "info", "Info"
+    LOW = "low", "Low"
+    MEDIUM = "medium", "Medium"
+    HIGH = "high", "High"
+    CRITICAL = "critical", "Critical"
+
+
 class DeviceType(models.Model):
     """What devices of one kind have in common."""
 
@@ -123,6 +134,9 @@ class DeviceType(models.Model):
         default=timedelta(minutes=5),
         validators=[validate_positive],
         help_text="Silent longer than this: stale; three times as long: offline.",
+    )
+    offline_severity = models.CharField(
+        max_length=8, choices=OfflineSeverity, default=OfflineSeverity.MEDIUM, help_text="Of the incident when a device goes offline."
     )
 
     class Meta:
@@ -170,6 +184,12 @@ class Metric(models.Model):
 class Device(models.Model):
     """A machine, sensor or gateway. `key` names it on the wire, `uuid` in the API, the small `id` in readings."""
 
+    class Status(models.TextChoices):
+        NEVER = "never", "Never seen"
+        ONLINE = "online", "Online"
+        STALE = "stale", "Stale"
+        OFFLINE = "offline", "Offline"
+
     id = models.AutoField(primary_key=True)
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     key = models.CharField(max_length=64, unique=True, validators=[validate_key], help_text="The device's name in topics and messages.")
@@ -185,12 +205,17 @@ class Device(models.Model):
     latitude = models.FloatField(null=True, blank=True, validators=[MinValueValidator(-90), MaxValueValidator(90)])
     longitude = models.FloatField(null=True, blank=True, validators=[MinValueValidator(-180), MaxValueValidator(180)])
     is_enabled = models.BooleanField(default=True, help_text="Off: its messages are rejected.")
-    last_seen_at = models.DateTimeField(null=True, editable=False)
+    last_seen_at = models.DateTimeField(null=True, editable=False, help_text="By the database's clock, to five seconds.")
+    last_seen_via = models.CharField(max_length=20, blank=True, editable=False, help_text="The listener that heard it last.")
+    status = models.CharField(max_length=8, choices=Status, default=Status.NEVER, editable=False)
+    status_since = models.DateTimeField(default=timezone.now, editable=False)
+    is_offline_raised = models.BooleanField(default=False, editable=False, help_text="An alert says that it is offline.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["name"]
-        indexes = [models.Index(fields=["name"]), models.Index(fields=["last_seen_at"]), GinIndex(fields=["tags"], name="device_tags")]
+        # None on last_seen_at: with each message it would cost an entry in every index of the table (decision 9).
+        indexes = [models.Index(fields=["name"]), models.Index(fields=["status"]), GinIndex(fields=["tags"], name="device_tags")]
 
     def __str__(self) -> str:
         return self.name
@@ -198,6 +223,27 @@ class Device(models.Model):
     def clean(self) -> None:
         if self.pk is not None and leads_to(Device.objects.all(), "gateway_id", start=self.gateway_id, target=self.pk):
             raise ValidationError({"gateway": "A device cannot be connected via itself."}, code="gateway_cycle")
+
+
+class StatusChange(models.Model):
+    """A device went online, stale or offline. Kept for a week."""
+
+    id = models.BigAutoField(primary_key=True)
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="status_changes")
+    at = models.DateTimeField()
+    before = models.CharField(max_length=8, choices=Device.Status)
+    after = models.CharField(max_length=8, choices=Device.Status)
+    is_told = models.BooleanField(default=False, help_text="Pages were told.")
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        indexes = [
+            models.Index(fields=["device", "-at"]),
+            models.Index(fields=["id"], condition=models.Q(is_told=False), name="status_change_untold"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after} at {self.at:%Y-%m-%d %H:%M:%S}"
 
 
 class DeviceCredential(models.Model):

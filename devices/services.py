@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import ProtectedError
+from django.utils import timezone
 
 from devices.credential_services import (
     CREDENTIALS_CHANNEL,
@@ -23,8 +24,10 @@ from devices.credential_services import (
 from devices.errors import StillInUseError
 from devices.keys import is_metric_key
 from devices.models import Device, DeviceType, Metric, Site
+from devices.status import STATUS_TIMER
 from devices.types import MetricRef, NewMetric
-from iiot_site.lib.schemas import lock_in_schema
+from iiot_site.lib.schemas import current_schema, lock_in_schema
+from tenants.timers import set_timer
 
 # Credentials have a module of their own; other apps find them here, beside what this one defines.
 __all__ = [
@@ -50,14 +53,21 @@ DEVICE_FIELDS = ("name", "device_type", "site", "gateway", "protocol", "tags", "
 # Rows are locked in the order of their ids, so that two batches with the same devices wait instead of deadlocking.
 _RECORD_ACTIVITY_SQL = """
 WITH due AS (
-    SELECT d.id, s.seen_at
-    FROM unnest(%s::integer[], %s::timestamptz[]) AS s(id, seen_at)
+    SELECT d.id, s.seen_at, d.status AS before
+    FROM unnest(%(ids)s::integer[], %(seen)s::timestamptz[]) AS s(id, seen_at)
     JOIN devices_device d ON d.id = s.id
-    WHERE d.last_seen_at IS NULL OR d.last_seen_at <= s.seen_at - %s::interval
+    WHERE d.last_seen_at IS NULL OR d.last_seen_at <= s.seen_at - %(step)s::interval
     ORDER BY d.id
     FOR NO KEY UPDATE OF d
+), heard AS (
+    UPDATE devices_device d
+    SET last_seen_at = due.seen_at, last_seen_via = %(via)s, status = 'online',
+        status_since = CASE WHEN due.before = 'online' THEN d.status_since ELSE due.seen_at END
+    FROM due WHERE d.id = due.id
+    RETURNING d.id, due.before, due.seen_at
 )
-UPDATE devices_device d SET last_seen_at = due.seen_at FROM due WHERE d.id = due.id
+INSERT INTO devices_statuschange (device_id, at, before, after, is_told)
+SELECT id, seen_at, before, 'online', false FROM heard WHERE before <> 'online'
 """
 
 
@@ -97,6 +107,7 @@ def save_device_type(*, device_type: DeviceType) -> DeviceType:
     """
     device_type.full_clean()
     device_type.save()
+    _look_at_statuses_soon()
     return device_type
 
 
@@ -192,6 +203,8 @@ def save_device(*, device: Device) -> Device:
         lock_in_schema(GATEWAYS_LOCK)
     device.full_clean()
     device.save(update_fields=None if is_new else DEVICE_FIELDS)
+    if not is_new:
+        _look_at_statuses_soon()
     return device
 
 
@@ -206,15 +219,29 @@ def delete_device(*, device: Device) -> None:
     _delete_unused(device, "Something still refers to the device, for example devices connected via it.")
 
 
-def record_activity(*, seen: Mapping[int, datetime]) -> None:
-    """Move `last_seen_at` of devices (by small id) forward; steps under 5 s are not worth a write."""
+def record_activity(*, seen: Mapping[int, datetime], via: str = "") -> None:
+    """Move `last_seen_at` of devices (by small id) forward; steps under 5 s are not worth a write. They are online then.
+
+    Times are by the database's clock; `via` names the listener.
+    """
     if not seen:
         return
+    step = f"{ACTIVITY_STEP.total_seconds()} s"
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD_ACTIVITY_SQL, [list(seen), list(seen.values()), f"{ACTIVITY_STEP.total_seconds()} s"])
+        cursor.execute(_RECORD_ACTIVITY_SQL, {"ids": list(seen), "seen": list(seen.values()), "step": step, "via": via[:20]})
+        came_online = cursor.rowcount
+    if came_online:
+        schema, due_at = current_schema(), max(seen.values())
+        transaction.on_commit(lambda: set_timer(schema=schema, kind=STATUS_TIMER, due_at=due_at))
 
 
 # --- Shared by the above
+
+
+def _look_at_statuses_soon() -> None:
+    """Have the watch over silence see what was changed: a timeout, a gateway, a device switched on or off."""
+    schema = current_schema()
+    transaction.on_commit(lambda: set_timer(schema=schema, kind=STATUS_TIMER, due_at=timezone.now()))
 
 
 def _delete_unused(instance: Site | Device | DeviceType | Metric, refusal: str) -> None:

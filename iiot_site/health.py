@@ -28,7 +28,11 @@ logger = logging.getLogger(__name__)
 LIMIT_SECONDS = 2.0
 HEARTBEAT_WITHIN = timedelta(seconds=20)
 State = Literal["ok", "off", "failed"]
-OPTIONAL = frozenset({"amqp"})  # RabbitMQ is up seconds after everything else, and only AMQP devices need it
+WATCH_WITHIN = timedelta(seconds=60)
+CLOCK_TOLERANCE = timedelta(seconds=5)
+CLOCK_SET_SHOWN = timedelta(hours=24)
+# RabbitMQ is up seconds after everything else, and only AMQP devices need it; a wrong clock and a late watch stop nothing.
+OPTIONAL = frozenset({"amqp", "watch", "clock"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +101,40 @@ def check_worker() -> Check:
 def check_listeners() -> Check:
     """Every listener that was started reports itself as connected."""
     with _connect() as connection:
-        rows = connection.execute("SELECT name, state, heartbeat_at FROM protocols_listenerstate WHERE state <> 'stopped'").fetchall()
+        rows = connection.execute(
+            "SELECT name, state, clock_timestamp() - heartbeat_at FROM protocols_listenerstate WHERE state <> 'stopped'"
+        ).fetchall()
     if not rows:
         return Check("failed", "No listener runs: MQTT messages wait in the broker. Look at listen-mqtt.log.")
-    oldest = timezone.now() - HEARTBEAT_WITHIN
-    silent = [f"{name} is {state if beat >= oldest else 'silent'}" for name, state, beat in rows if state != "connected" or beat < oldest]
+    late = HEARTBEAT_WITHIN
+    silent = [f"{name} is {state if age <= late else 'silent'}" for name, state, age in rows if state != "connected" or age > late]
     return Check("failed", ", ".join(silent)) if silent else Check("ok", ", ".join(name for name, _, _ in rows))
+
+
+def check_watch() -> Check:
+    """The watch over silent devices runs."""
+    with _connect() as connection:
+        row = connection.execute("SELECT clock_timestamp() - beat_at FROM protocols_platformpulse").fetchone()
+    if row is None or row[0] > WATCH_WITHIN:
+        return Check("failed", "Silent devices are not noticed now. Look at beat.log and worker.log.")
+    return Check("ok")
+
+
+def check_clock() -> Check:
+    """This host, the listeners' hosts and the database agree on the time, and nobody set a clock."""
+    with _connect() as connection:
+        before = timezone.now()
+        there = connection.execute("SELECT clock_timestamp()").fetchone()
+        offsets = connection.execute("SELECT name, clock_offset_seconds FROM protocols_listenerstate WHERE state <> 'stopped'").fetchall()
+        since = "SELECT clock_set_at, clock_set_seconds FROM protocols_platformpulse WHERE clock_set_at > clock_timestamp() - %s"
+        jump = connection.execute(since, [CLOCK_SET_SHOWN]).fetchone()
+    own = [("web", (there[0] - before).total_seconds())] if there else []
+    wrong = [f"{name} {-offset:+.0f} s" for name, offset in own + offsets if abs(offset) > CLOCK_TOLERANCE.total_seconds()]
+    if wrong:
+        return Check("failed", f"Clocks differ from the database's: {', '.join(wrong)}. Let all hosts keep time by NTP.")
+    if jump is not None:
+        return Check("ok", f"The clock was set by {jump[1]:+.0f} s, or the machine slept, at {jump[0]:%Y-%m-%d %H:%M:%S} UTC.")
+    return Check("ok")
 
 
 CHECKS: dict[str, Callable[[], Check]] = {
@@ -112,6 +144,8 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "amqp": check_amqp,
     "worker": check_worker,
     "listeners": check_listeners,
+    "watch": check_watch,
+    "clock": check_clock,
 }
 _threads = ThreadPoolExecutor(max_workers=2 * len(CHECKS), thread_name_prefix="health")
 

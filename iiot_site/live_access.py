@@ -19,12 +19,14 @@ from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
-from devices.models import Device
+from devices.models import Device, Site
 from iiot_site.lib.errors import IIoTError
 from tenants.models import Tenant, User
 from tenants.permissions import allows
 from tenants.selectors import get_active_tenant, get_slug_by_host, load_membership
 from tenants.tokens import read_access_token
+
+_PERMISSIONS = {"device": "telemetry:read", "site": "device:read"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,15 @@ def may_subscribe(*, caller: LiveCaller, topic: str) -> bool:
     if topic in {"incidents", "overview"}:
         return allows(caller.permissions, "incident:read")
     kind, _, name = topic.partition(":")
-    if kind != "device" or not allows(caller.permissions, "telemetry:read"):
+    if not allows(caller.permissions, _PERMISSIONS.get(kind, "")):
         return False
     try:
-        device_id = uuid.UUID(name)
+        id_ = uuid.UUID(name)
     except ValueError:
         return False
     with schema_context(caller.schema):
-        return str(device_id) == name and Device.objects.filter(uuid=device_id).exists()
+        known = Device.objects.filter(uuid=id_) if kind == "device" else Site.objects.filter(id=id_)
+        return str(id_) == name and known.exists()
 
 
 def _is_own_host(host: str) -> bool:

@@ -36,8 +36,8 @@ SEND_SECONDS = 5.0
 
 REFUSED, RIGHTS_ENDED, TOO_SLOW, TOO_LARGE, POLICY = 4404, 4401, 4408, 1009, 1008
 
-# The overview shows what concerns the whole plant; today that is its incidents.
-_SAME_FRAMES = {"overview": "incidents"}
+# The overview shows what concerns the whole plant: its incidents, and which devices went silent or came back.
+_GROUPS = {"overview": ("overview", "incidents")}
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -111,7 +111,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await self._send({"type": "unsubscribed", "topics": sorted(topics)})
 
     def _groups(self, topics: "set[str] | list[str]") -> set[str]:
-        return {group_name(self.caller.schema, _SAME_FRAMES.get(topic, topic)) for topic in topics} if self.caller else set()
+        if self.caller is None:
+            return set()
+        return {group_name(self.caller.schema, group) for topic in topics for group in _GROUPS.get(topic, (topic,))}
 
     async def _readable(self, topics: list[str]) -> list[str]:
         caller = self.caller

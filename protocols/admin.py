@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from protocols.models import ListenerState
+from protocols.models import ListenerState, OutageGap
 from tenants.admin_base import ReadOnlyMixin, SharedModelAdmin
 
 
@@ -10,4 +10,12 @@ from tenants.admin_base import ReadOnlyMixin, SharedModelAdmin
 class ListenerStateAdmin(ReadOnlyMixin, SharedModelAdmin):
     """They write it themselves, every few seconds."""
 
-    list_display = ("name", "state", "heartbeat_at", "messages", "rejected", "host", "last_error")
+    list_display = ("name", "state", "heartbeat_at", "messages", "rejected", "host", "clock_offset_seconds", "last_error")
+
+
+@admin.register(OutageGap)
+class OutageGapAdmin(ReadOnlyMixin, SharedModelAdmin):
+    """When the platform could not hear devices; it does not count as their silence."""
+
+    list_display = ("started_at", "ended_at", "listener", "reason")
+    list_filter = ("listener", "reason")

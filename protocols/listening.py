@@ -9,12 +9,14 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
+from iiot_site.lib.clock import clock_offset
 from protocols.buffer import BatchBuffer
 from protocols.credits import Credits, Limits
 from protocols.handoff import HandOffThread
@@ -160,7 +162,16 @@ class ListenerCore:
             self._beat()
 
     def _beat(self) -> None:
-        heartbeat = Heartbeat(
+        try:
+            offset = clock_offset()
+            record_heartbeat(heartbeat=self._make_heartbeat(offset), now=timezone.now() + offset)
+            self._on_beat()
+        except (DatabaseError, InterfaceError) as exc:
+            logger.warning("no heartbeat: %s", exc)
+            connection.close()
+
+    def _make_heartbeat(self, offset: timedelta) -> Heartbeat:
+        return Heartbeat(
             name=self.name,
             host=platform.node(),
             pid=os.getpid(),
@@ -169,10 +180,5 @@ class ListenerCore:
             messages=self._writer.message_count,
             rejected=self._writer.rejected_count,
             last_error=self.last_error,
+            clock_offset_seconds=offset.total_seconds(),
         )
-        try:
-            record_heartbeat(heartbeat=heartbeat, now=timezone.now())
-            self._on_beat()
-        except (DatabaseError, InterfaceError) as exc:
-            logger.warning("no heartbeat: %s", exc)
-            connection.close()

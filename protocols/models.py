@@ -16,9 +16,42 @@ class ListenerState(models.Model):
     messages = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
     last_error = models.CharField(max_length=500, blank=True)
+    connected_at = models.DateTimeField(null=True, help_text="The last heartbeat at which messages could come in.")
+    clock_offset_seconds = models.FloatField(default=0, help_text="How far the database's clock is ahead of its host's.")
 
     def __str__(self) -> str:
         return f"{self.name}: {self.state}"
+
+
+class PlatformPulse(models.Model):
+    """One row: when the watch over devices ran last, to notice that the platform was away or a clock was set."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    beat_at = models.DateTimeField(help_text="By the database's clock.")
+    host = models.CharField(max_length=120, help_text="Name and boot of the host whose monotonic clock is meant.")
+    monotonic_seconds = models.FloatField()
+    clock_set_at = models.DateTimeField(null=True, help_text="When the clock last jumped.")
+    clock_set_seconds = models.FloatField(default=0, help_text="By how much; ahead is positive.")
+
+    def __str__(self) -> str:
+        return f"{self.beat_at:%Y-%m-%d %H:%M:%S}"
+
+
+class OutageGap(models.Model):
+    """A time in which the platform could not hear devices of a listener, or of any; it does not count as their silence."""
+
+    id = models.BigAutoField(primary_key=True)
+    listener = models.CharField(max_length=60, blank=True, help_text="Empty: all of them.")
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    reason = models.CharField(max_length=40)
+
+    class Meta:
+        ordering = ["-ended_at"]
+        indexes = [models.Index(fields=["ended_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.listener or 'everything'} from {self.started_at:%Y-%m-%d %H:%M:%S} to {self.ended_at:%H:%M:%S}"
 
 
 class UnroutedCount(models.Model):

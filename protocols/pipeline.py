@@ -18,6 +18,7 @@ from django_tenants.utils import tenant_context
 from devices.keys import is_metric_key
 from devices.services import record_activity, register_metrics
 from devices.types import DeviceRef, MetricRef, NewMetric
+from iiot_site.lib.clock import put_on_database_clock
 from iiot_site.lib.errors import IIoTError
 from protocols.accounting import count_ingest, count_repeated, find_refused
 from protocols.activity import remember_written, select_due
@@ -176,7 +177,7 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
         refusals += refused
     outcome = store_readings(readings=[value.reading for value in values], now=now)
     record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
-    _record_activity(schema, seen)
+    _record_activity(schema, seen, items[0].message.protocol)
     record_deliveries(unmarked.values(), delivery_until=until)
     sample_counts = {item.index: len(item.samples) for item in items}
     record_ingest(
@@ -194,10 +195,10 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     return BatchOutcome(outcome.stored, duplicates, refusals, nothing_taken), Committed(schema, tuple(values), len(items), now)
 
 
-def _record_activity(schema: str, seen: Mapping[int, datetime]) -> None:
+def _record_activity(schema: str, seen: Mapping[int, datetime], listener: str) -> None:
     due = select_due(schema, seen)
     if due:
-        record_activity(seen=due)
+        record_activity(seen={device_id: put_on_database_clock(seen_at) for device_id, seen_at in due.items()}, via=listener)
         transaction.on_commit(lambda: remember_written(schema, due))
 
 

@@ -4,12 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
 from protocols.models import ListenerState
+from protocols.outages import record_connected
 from telemetry.services import record_ingest, record_rejections
 from telemetry.types import IngestCount, NewRejection
+
+CONNECTED = "connected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +28,28 @@ class Heartbeat:
     messages: int
     rejected: int
     last_error: str
+    clock_offset_seconds: float = 0.0
 
 
+@transaction.atomic
 def record_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
-    """Replace what is known about the listener of this name."""
-    ListenerState.objects.update_or_create(
-        name=heartbeat.name,
-        defaults={
-            "host": heartbeat.host[:120],
-            "pid": heartbeat.pid,
-            "state": heartbeat.state,
-            "started_at": heartbeat.started_at,
-            "heartbeat_at": now,
-            "messages": heartbeat.messages,
-            "rejected": heartbeat.rejected,
-            "last_error": heartbeat.last_error[:500],
-        },
-    )
+    """Replace what is known about the listener of this name; `now` is by the database's clock."""
+    reported: dict[str, Any] = {
+        "host": heartbeat.host[:120],
+        "pid": heartbeat.pid,
+        "state": heartbeat.state,
+        "started_at": heartbeat.started_at,
+        "heartbeat_at": now,
+        "messages": heartbeat.messages,
+        "rejected": heartbeat.rejected,
+        "last_error": heartbeat.last_error[:500],
+        "clock_offset_seconds": heartbeat.clock_offset_seconds,
+    }
+    if heartbeat.state == CONNECTED:
+        before = ListenerState.objects.select_for_update().filter(name=heartbeat.name).values_list("connected_at", flat=True).first()
+        record_connected(listener=heartbeat.name, since=before, now=now)
+        reported["connected_at"] = now
+    ListenerState.objects.update_or_create(name=heartbeat.name, defaults=reported)
 
 
 _COUNT_UNROUTED_SQL = """

@@ -191,3 +191,20 @@ class TokenFamily(models.Model):
 
     def __str__(self) -> str:
         return f"API login of {self.user}"
+
+
+class Timer(models.Model):
+    """Something that has to happen at a time, in one tenant: `kind` says what, `key` to which thing. See `tenants.timers`."""
+
+    id = models.BigAutoField(primary_key=True)
+    schema = models.CharField(max_length=63)
+    kind = models.CharField(max_length=40)
+    key = models.CharField(max_length=200, blank=True)
+    due_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["kind", "due_at"])]
+        constraints = [models.UniqueConstraint(fields=["schema", "kind", "key"], name="timer_once")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.schema} at {self.due_at:%Y-%m-%d %H:%M:%S}"

@@ -1,15 +1,12 @@
 """What the lists can be narrowed by."""
 
 import uuid
-from typing import Any
 
 from django.db.models import QuerySet
-from django.utils import timezone
 from django_filters import rest_framework as filters
 
 from devices.models import Device, Metric, Site
-from devices.selectors import filter_by_status, list_site_subtree_ids
-from devices.status import DEVICE_STATUSES
+from devices.selectors import list_site_subtree_ids
 
 
 class SiteFilter(filters.FilterSet):
@@ -33,18 +30,14 @@ class DeviceFilter(filters.FilterSet):
     site = filters.UUIDFilter(method="filter_site", help_text="The site and everything below it.")
     device_type = filters.UUIDFilter(field_name="device_type__uuid")
     gateway = filters.UUIDFilter(field_name="gateway__uuid")
-    status = filters.ChoiceFilter(method="filter_status", choices=[(status, status) for status in DEVICE_STATUSES])
     tag = filters.CharFilter(method="filter_tag", help_text="Only devices with this tag.")
 
     class Meta:
         model = Device
-        fields = ["key", "protocol", "is_enabled"]
+        fields = ["key", "protocol", "is_enabled", "status"]
 
     def filter_site(self, queryset: QuerySet[Device], name: str, value: uuid.UUID) -> QuerySet[Device]:
         return queryset.filter(site_id__in=list_site_subtree_ids(value))
-
-    def filter_status(self, queryset: QuerySet[Device], name: str, value: Any) -> QuerySet[Device]:
-        return filter_by_status(queryset, value, timezone.now())
 
     def filter_tag(self, queryset: QuerySet[Device], name: str, value: str) -> QuerySet[Device]:
         return queryset.filter(tags__contains=[value])

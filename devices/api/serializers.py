@@ -7,7 +7,6 @@ from rest_framework import serializers
 from devices.certificates import MAX_PEM_CHARACTERS
 from devices.credential_states import CredentialState, credential_state
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
-from devices.status import DeviceStatus, device_status
 from iiot_site.lib.serializers import NamedRef, SecondsField, StrictModelSerializer, StrictSerializer
 
 
@@ -28,7 +27,16 @@ class DeviceTypeSerializer(StrictModelSerializer):
 
     class Meta:
         model = DeviceType
-        fields = ["id", "name", "protocol", "codec", "line_precision", "unknown_metrics", "inactivity_timeout_seconds"]
+        fields = [
+            "id",
+            "name",
+            "protocol",
+            "codec",
+            "line_precision",
+            "unknown_metrics",
+            "inactivity_timeout_seconds",
+            "offline_severity",
+        ]
 
 
 class MetricSerializer(StrictModelSerializer):
@@ -61,7 +69,7 @@ class DeviceSerializer(StrictModelSerializer):
     site = NamedRef(queryset=Site.objects.all(), id_field="id", allow_null=True, required=False)
     gateway = NamedRef(queryset=Device.objects.all(), allow_null=True, required=False)
     tags = serializers.ListField(child=serializers.CharField(max_length=60), max_length=50, required=False)
-    status = serializers.SerializerMethodField()
+    status = serializers.ChoiceField(choices=Device.Status.choices, read_only=True)
     create_only = ("key",)
 
     class Meta:
@@ -80,14 +88,11 @@ class DeviceSerializer(StrictModelSerializer):
             "longitude",
             "is_enabled",
             "status",
+            "status_since",
             "last_seen_at",
             "created_at",
         ]
-        read_only_fields = ["last_seen_at", "created_at"]
-
-    def get_status(self, device: Device) -> DeviceStatus:
-        """Return the status at the time of the request, which the view puts into the context."""
-        return device_status(device.last_seen_at, device.device_type.inactivity_timeout, self.context["now"])
+        read_only_fields = ["status_since", "last_seen_at", "created_at"]
 
 
 class CredentialSerializer(serializers.ModelSerializer[DeviceCredential]):

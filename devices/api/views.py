@@ -6,7 +6,6 @@ from django.core.exceptions import NON_FIELD_ERRORS
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, transaction
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
 from rest_framework.exceptions import ValidationError
 from rest_framework.serializers import BaseSerializer, as_serializer_error
@@ -158,9 +157,6 @@ class DeviceViewSet(PlantViewSet):
     search_fields = ["name", "key", "firmware", "site__name", "device_type__name"]
     ordering_fields = ["name", "key", "last_seen_at", "created_at"]
     lock_name = services.GATEWAYS_LOCK
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "now": timezone.now()}
 
     def save(self, instance: Device) -> None:
         instance.name = instance.name or instance.key

@@ -11,8 +11,7 @@ from alerting.models import Incident, Severity
 from alerting.selectors import count_open_incidents
 from alerting.views import list_by_urgency
 from devices.models import Device
-from devices.selectors import count_devices_by_status, filter_by_status
-from devices.status import DeviceStatus
+from devices.selectors import count_devices_by_status
 from iiot_site.web.shares import make_shares
 from telemetry import rate
 from telemetry.models import RejectedMessage
@@ -21,7 +20,7 @@ from tenants.page_access import page
 INCIDENTS_SHOWN = 12
 SILENT_SHOWN = 8
 RATE_SECONDS = 600
-_SILENT: tuple[DeviceStatus, ...] = ("offline", "stale")
+_SILENT = (Device.Status.OFFLINE, Device.Status.STALE)
 
 
 @page("device:read")
@@ -66,7 +65,7 @@ def show_rate(request: HttpRequest) -> JsonResponse:
 
 def _figures() -> dict[str, object]:
     now = timezone.now()
-    by_status = count_devices_by_status(now)
+    by_status = count_devices_by_status()
     rejected = RejectedMessage.objects.filter(received_at__gte=now - timedelta(hours=24))
     return {
         "device_count": sum(by_status.values()),
@@ -89,11 +88,8 @@ def _incident_figures() -> dict[str, object]:
 
 
 def _silent() -> dict[str, object]:
-    now = timezone.now()
-    devices = Device.objects.select_related("device_type", "site").filter(is_enabled=True)
-    found = [(status, filter_by_status(devices, status, now)) for status in _SILENT]
-    shown = [(device, status) for status, some in found for device in some.order_by("-last_seen_at")[:SILENT_SHOWN]]
-    return {"silent": shown[:SILENT_SHOWN], "silent_count": sum(some.count() for _, some in found)}
+    silent = Device.objects.select_related("device_type", "site").filter(is_enabled=True, status__in=_SILENT)
+    return {"silent": silent.order_by("status", "-last_seen_at")[:SILENT_SHOWN], "silent_count": silent.count()}
 
 
 def _open_incidents() -> dict[str, object]:

@@ -42,4 +42,39 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["consumer", "delivery_until"], name="protocols_d_consume_6f04de_idx")],
             },
         ),
+        migrations.CreateModel(
+            name="PlatformPulse",
+            fields=[
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("beat_at", models.DateTimeField(help_text="By the database's clock.")),
+                ("host", models.CharField(help_text="Name and boot of the host whose monotonic clock is meant.", max_length=120)),
+                ("monotonic_seconds", models.FloatField()),
+                ("clock_set_at", models.DateTimeField(help_text="When the clock last jumped.", null=True)),
+                ("clock_set_seconds", models.FloatField(default=0, help_text="By how much; ahead is positive.")),
+            ],
+        ),
+        migrations.AddField(
+            model_name="listenerstate",
+            name="clock_offset_seconds",
+            field=models.FloatField(default=0, help_text="How far the database's clock is ahead of its host's."),
+        ),
+        migrations.AddField(
+            model_name="listenerstate",
+            name="connected_at",
+            field=models.DateTimeField(help_text="The last heartbeat at which messages could come in.", null=True),
+        ),
+        migrations.CreateModel(
+            name="OutageGap",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("listener", models.CharField(blank=True, help_text="Empty: all of them.", max_length=60)),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField()),
+                ("reason", models.CharField(max_length=40)),
+            ],
+            options={
+                "ordering": ["-ended_at"],
+                "indexes": [models.Index(fields=["ended_at"], name="protocols_o_ended_a_88d564_idx")],
+            },
+        ),
     ]

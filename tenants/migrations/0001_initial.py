@@ -188,4 +188,18 @@ class Migration(migrations.Migration):
             model_name="tokenfamily",
             index=models.Index(fields=["expires_at"], name="tenants_tok_expires_6d9f2c_idx"),
         ),
+        migrations.CreateModel(
+            name="Timer",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("schema", models.CharField(max_length=63)),
+                ("kind", models.CharField(max_length=40)),
+                ("key", models.CharField(blank=True, max_length=200)),
+                ("due_at", models.DateTimeField()),
+            ],
+            options={
+                "indexes": [models.Index(fields=["kind", "due_at"], name="tenants_tim_kind_e55364_idx")],
+                "constraints": [models.UniqueConstraint(fields=("schema", "kind", "key"), name="timer_once")],
+            },
+        ),
     ]

@@ -158,6 +158,7 @@ def test_what_readings_hang_on_cannot_be_changed_with_the_type(developer: Client
         "line_precision": "ns",
         "unknown_metrics": device.device_type.unknown_metrics,
         "inactivity_timeout": "00:05:00",
+        "offline_severity": "medium",
         "metrics-TOTAL_FORMS": 2,
         "metrics-INITIAL_FORMS": 1,
         "metrics-MIN_NUM_FORMS": 0,

@@ -14,7 +14,6 @@ from devices.errors import StillInUseError, TooManyCredentialsError
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
 from devices.selectors import (
     count_devices_by_status,
-    filter_by_status,
     get_device_ref,
     list_site_subtree_ids,
     list_site_tree,
@@ -22,7 +21,6 @@ from devices.selectors import (
     load_device_refs,
     load_metric_refs,
 )
-from devices.status import DEVICE_STATUSES, device_status
 from devices.types import NewMetric
 from iiot_site.lib.broker_password import verify_broker_password
 from tenants.models import Tenant
@@ -145,17 +143,14 @@ def test_activity_moves_forward_only_and_in_steps_worth_a_write(make_device: Mak
     services.record_activity(seen={})
 
 
-def test_status_in_sql_agrees_with_the_rule(make_device: MakeDevice) -> None:
-    ages = [None, timedelta(0), timedelta(minutes=5), timedelta(minutes=5, microseconds=1), timedelta(minutes=15), timedelta(days=1)]
-    for n, age in enumerate(ages):
-        device = make_device(key=f"d{n}")
-        Device.objects.filter(pk=device.pk).update(last_seen_at=None if age is None else NOW - age)
-    devices = Device.objects.select_related("device_type")
-    by_rule = {d.key: device_status(d.last_seen_at, d.device_type.inactivity_timeout, NOW) for d in devices}
-    for status in DEVICE_STATUSES:
-        expected = {key for key, value in by_rule.items() if value == status}
-        assert {d.key for d in filter_by_status(Device.objects.all(), status, NOW)} == expected
-        assert count_devices_by_status(NOW)[status] == len(expected)
+def test_what_is_heard_is_online_and_its_return_is_history(make_device: MakeDevice) -> None:
+    device = make_device()
+    services.record_activity(seen={device.id: NOW}, via="mqtt")
+    services.record_activity(seen={device.id: NOW + timedelta(minutes=1)}, via="http")
+    device.refresh_from_db()
+    assert (device.status, device.status_since, device.last_seen_via) == ("online", NOW, "http")
+    assert [(change.before, change.after, change.at) for change in device.status_changes.all()] == [("never", "online", NOW)]
+    assert count_devices_by_status() == {"online": 1, "stale": 0, "offline": 0, "never": 0}
 
 
 # --- Metrics

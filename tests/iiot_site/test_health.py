@@ -10,7 +10,7 @@ from django.test import Client, override_settings
 from iiot_site import health
 from iiot_site.health import Check, run_checks
 
-NAMES = {"postgres", "redis", "mqtt", "amqp", "worker", "listeners"}
+NAMES = {"postgres", "redis", "mqtt", "amqp", "worker", "listeners", "watch", "clock"}
 
 
 @pytest.fixture(autouse=True)

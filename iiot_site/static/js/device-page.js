@@ -60,6 +60,10 @@ function showValue({ metric: key, value, quality, time }) {
 }
 
 function showFrame(frame) {
+  if (frame.type === "device_update") {
+    planReload(); // its status changed
+    return;
+  }
   frame.values.forEach(showValue);
   const seen = document.createElement("time");
   seen.className = "num nowrap";

@@ -25,7 +25,7 @@ async function askWhetherSignedOut() {
   if (answer?.status === 401 || answer?.status === 404) location.reload();
 }
 
-// --- Parts marked with data-live-topic read themselves again: once per second at most, and after a lost connection
+// --- Parts marked with data-live-topic (one or more) read themselves again: once per second at most, and after a lost connection
 const lastRefresh = new WeakMap();
 
 function refreshPart(part) {
@@ -40,12 +40,12 @@ function refreshPart(part) {
 }
 
 function partsOf(topic) {
-  return [...document.querySelectorAll(`[data-live-topic="${CSS.escape(topic)}"]`)];
+  return [...document.querySelectorAll(`[data-live-topic~="${CSS.escape(topic)}"]`)];
 }
 
 function watchParts() {
-  for (const part of document.querySelectorAll("[data-live-topic]")) {
-    const topic = part.dataset.liveTopic;
+  const parts = [...document.querySelectorAll("[data-live-topic]")];
+  for (const topic of parts.flatMap((part) => part.dataset.liveTopic.split(" "))) {
     if (watchParts.topics.has(topic)) continue;
     watchParts.topics.add(topic);
     live.subscribe(topic, (frame) => {

@@ -41,7 +41,7 @@ def pump(acme: Tenant, make_device: MakeDevice) -> Device:
     with tenant_context(acme):
         site = Site.objects.create(name="Hall 3")
         device = make_device(site=site)
-        Device.objects.filter(pk=device.pk).update(last_seen_at=timezone.now() - timedelta(seconds=7))
+        Device.objects.filter(pk=device.pk).update(last_seen_at=timezone.now() - timedelta(seconds=7), status="online")
         device.refresh_from_db()
     return device
 

@@ -30,7 +30,7 @@ def test_it_tells_what_waits_what_reports_and_what_was_rejected(
     now = timezone.now()
     with tenant_context(acme):
         silent = make_device("fan-1", name="Roof fan")
-        Device.objects.filter(pk=silent.pk).update(last_seen_at=now - timedelta(hours=3))
+        Device.objects.filter(pk=silent.pk).update(last_seen_at=now - timedelta(hours=3), status="offline")
         RejectedMessage.objects.create(
             received_at=now,
             protocol="mqtt",

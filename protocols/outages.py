@@ -1,0 +1,89 @@
+"""When the platform could not hear devices: of one listener, or of any.
+
+A listener notes its own gap with the first heartbeat at which messages come in again; one that lasts is seen by its
+last such heartbeat. The watch over devices notes by its own pulse when everything was away or a clock was set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from devices.status import STATUS_TIMER, Gap, merge_gaps
+from protocols.models import ListenerState, OutageGap, PlatformPulse
+from protocols.pulses import Interval, Pulse, judge_interval
+from tenants.timers import hasten_timers
+
+HEARTBEAT_LIMIT = timedelta(seconds=20)
+GAPS_KEPT = timedelta(days=400)
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A listener that is down; it could have been up from `counted_from` on, as the platform itself was."""
+
+    since: datetime
+    counted_from: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Outages:
+    """Gaps that are over, by listener; "" stands for all of them."""
+
+    gaps: Mapping[str, list[Gap]]
+
+    def of_listener(self, name: str) -> list[Gap]:
+        """Return when devices of this listener could not be heard, until now."""
+        return merge_gaps([*self.gaps.get("", []), *self.gaps.get(name, [])])
+
+
+@transaction.atomic
+def record_pulse(*, pulse: Pulse) -> Interval | None:
+    """Note that the watch runs, and what happened since it ran before; None the first time."""
+    known, is_first = PlatformPulse.objects.select_for_update().get_or_create(
+        defaults={"beat_at": pulse.at, "host": pulse.host, "monotonic_seconds": pulse.monotonic_seconds}
+    )
+    if is_first:
+        return None
+    interval = judge_interval(Pulse(known.beat_at, known.host, known.monotonic_seconds), pulse)
+    known.beat_at, known.host, known.monotonic_seconds = pulse.at, pulse.host, pulse.monotonic_seconds
+    if interval.clock_set:
+        known.clock_set_at, known.clock_set_seconds = pulse.at, interval.clock_set.total_seconds()
+        hasten_timers(kind=STATUS_TIMER, due_at=pulse.at)  # they were set by the clock as it was
+    known.save()
+    if interval.gap is not None:
+        OutageGap.objects.create(started_at=interval.gap.start, ended_at=interval.gap.end, reason=interval.reason)
+        OutageGap.objects.filter(ended_at__lt=pulse.at - GAPS_KEPT).delete()
+    return interval
+
+
+def record_connected(*, listener: str, since: datetime | None, now: datetime) -> None:
+    """Note the gap, if there was one, before a heartbeat at which messages come in; `since` is the last such heartbeat."""
+    if since is not None and now - since > HEARTBEAT_LIMIT:
+        OutageGap.objects.create(listener=listener, started_at=since, ended_at=now, reason="listener down")
+        hasten_timers(kind=STATUS_TIMER, due_at=now)
+
+
+def load_down_listeners(*, now: datetime) -> dict[str, Down]:
+    """Return the listeners whose messages do not come in now; one that never connected is among them."""
+    oldest = now - HEARTBEAT_LIMIT
+    rows = ListenerState.objects.values_list("name", "state", "connected_at", "started_at")
+    since = {
+        name: connected_at or started_at
+        for name, state, connected_at, started_at in rows
+        if state != "connected" or connected_at is None or connected_at < oldest
+    }
+    if not since:
+        return {}
+    back_at = OutageGap.objects.filter(listener="").values_list("ended_at", flat=True).first()
+    return {name: Down(start, max(start, back_at or start)) for name, start in since.items()}
+
+
+def load_outages(*, since: datetime | None) -> Outages:
+    """Return the gaps that lasted beyond `since`; none where nobody asks."""
+    gaps: dict[str, list[Gap]] = {}
+    if since is not None:
+        for name, start, end in OutageGap.objects.filter(ended_at__gt=since).values_list("listener", "started_at", "ended_at"):
+            gaps.setdefault(name, []).append(Gap(start, end))
+    return Outages(gaps)
