@@ -1,5 +1,6 @@
 """Query parameters of the history: checked, and turned into plain values."""
 
+import uuid
 import zoneinfo
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,9 @@ from telemetry.bucket_history import AGGREGATES
 from telemetry.buckets import CALENDAR_UNITS, parse_duration
 from telemetry.selectors import MAX_LIMIT
 
+FORMATS = ("json", "csv", "parquet")
 MAX_BUCKETS = 50_000
+MAX_DEVICES = 100
 # Far beyond any reading, and near enough that adding a page of the widest buckets stays in the calendar.
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MOMENT = datetime(3000, 1, 1, tzinfo=UTC)
@@ -76,6 +79,23 @@ class AggregatesField(KeysField):
         return names
 
 
+class DevicesField(KeysField):
+    """Ids of devices."""
+
+    default_error_messages = {"invalid": "Use the id of a device.", "too_many": f"Name {MAX_DEVICES} devices at most."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            ids = list(dict.fromkeys(uuid.UUID(text) for text in super().to_internal_value(data)))
+        except ValueError:
+            self.fail("invalid")
+        if not ids:
+            self.fail("invalid")
+        if len(ids) > MAX_DEVICES:
+            self.fail("too_many")
+        return ids
+
+
 class BucketField(serializers.CharField):
     """A width, or the name of a calendar unit."""
 
@@ -120,9 +140,15 @@ class HistoryParameters(serializers.Serializer[Any]):
     cursor = serializers.CharField(required=False, max_length=100, help_text="As in `next` of the answer before.")
 
     def get_fields(self) -> dict[str, Any]:
-        """Add `from`, which is no name that Python lets a class have."""
+        """Add `from`, which is no name that Python lets a class have, and `format`, which means something else to DRF."""
         start = MomentField(required=False, help_text="From this time on (inclusive). ISO 8601 or ms since 1970.")
-        return {**super().get_fields(), "from": start}
+        file = serializers.ChoiceField(
+            required=False,
+            choices=FORMATS,
+            default="json",
+            help_text="`csv`, `parquet`: the whole span as a file; a day without `from`.",
+        )
+        return {**super().get_fields(), "from": start, "format": file}
 
     def to_internal_value(self, data: Any) -> Any:
         """Refuse parameters that mean nothing here: a typing error would silently answer another question."""
@@ -135,12 +161,22 @@ class HistoryParameters(serializers.Serializer[Any]):
         start, end = attrs.get("from"), attrs.get("to")
         if start is not None and end is not None and start > end:
             raise serializers.ValidationError({"from": ["This must not be after `to`."]})
+        if attrs["format"] != "json":
+            self._validate_file(attrs)
         if "bucket" in attrs:
             return self._validate_buckets(attrs)
         for name in ("agg", "tz", "fill"):
             if name in attrs:
                 raise serializers.ValidationError({name: ["This goes with `bucket`."]})
         return attrs
+
+    def _validate_file(self, attrs: dict[str, Any]) -> None:
+        for name in ("limit", "cursor", "order"):
+            if name in self.initial_data:
+                raise serializers.ValidationError({name: ["A file has all of its span, oldest first."]})
+        end = attrs.setdefault("to", timezone.now())
+        if "bucket" not in attrs:
+            attrs.setdefault("from", max(end - timedelta(days=1), FIRST_MOMENT))
 
     def _validate_buckets(self, attrs: dict[str, Any]) -> dict[str, Any]:
         start, end = attrs.get("from"), attrs.setdefault("to", timezone.now())
@@ -160,16 +196,22 @@ class HistoryParameters(serializers.Serializer[Any]):
 class DeviceHistoryParameters(HistoryParameters):
     """As above, of the device that `device` names."""
 
-    device = serializers.UUIDField(help_text="The device's id.")
+    device = DevicesField(help_text="The device's id. In a file: several, with commas.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["format"] == "json" and len(attrs["device"]) > 1:
+            raise serializers.ValidationError({"device": ["Name one device; several go with `format=csv` and `format=parquet`."]})
+        return super().validate(attrs)
 
 
 def _documented(name: str, schema: dict[str, Any], **examples: str) -> OpenApiParameter:
     """Put examples to a parameter of `HistoryParameters`, which serializers have no place for."""
     description = str(DeviceHistoryParameters().fields[name].help_text)
     shown = [OpenApiExample(label.replace("_", " "), value) for label, value in examples.items()]
-    return OpenApiParameter(name, schema, description=description, examples=shown)
+    return OpenApiParameter(name, schema, description=description, examples=shown, required=name == "device")
 
 
+DEVICE_EXAMPLE = _documented("device", {"type": "string"}, One="0d9b3d3e-6b8d-4ac0-9d5e-0a3a3e8f9b10")
 PARAMETER_EXAMPLES = [
     _documented("metric", {"type": "string"}, One="temperature", Several="temperature,pressure"),
     _documented("from", {"type": "string"}, ISO_8601="2026-11-20T08:00:00Z", Milliseconds="1763625600000"),

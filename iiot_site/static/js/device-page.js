@@ -34,6 +34,18 @@ document.addEventListener("click", (event) => {
   if (row && !row.dataset.text) choose(row.dataset.metric);
 });
 
+// --- Download: what the chart shows now
+const download = document.getElementById("download");
+download.addEventListener("show.bs.dropdown", () => {
+  const shown = document.querySelector('button[data-span][aria-pressed="true"]');
+  const to = now();
+  const from = to - shown.dataset.seconds * 1000;
+  for (const link of download.querySelectorAll("a[data-format]")) {
+    const metric = link.dataset.onlyShown && chart.metric ? { metric: chart.metric } : {};
+    link.href = `${download.dataset.url}?${new URLSearchParams({ format: link.dataset.format, ...metric, from: Math.floor(from), to: Math.ceil(to) })}`;
+  }
+});
+
 // --- Live values
 function format(value) {
   if (typeof value !== "number") return String(value);

@@ -1,6 +1,7 @@
 """The list of devices and a device's page."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -77,6 +78,17 @@ def test_a_device_shows_values_quality_and_how_it_sends(viewer: Client, acme: Te
         assert fact in page
     assert issued.secret not in page
     assert "mosquitto_pub" in page
+
+
+def test_history_can_be_downloaded_from_the_page(viewer: Client, acme: Tenant, pump: Device) -> None:
+    with tenant_context(acme):
+        store(pump, Metric.objects.get(), 20.5)
+    page = viewer.get(f"/t/acme/devices/{pump.uuid}").content.decode()
+    address = f"/t/acme/api/v1/devices/{pump.uuid}/telemetry?format=csv"
+    assert f'href="{address}&amp;metric=temperature"' in page
+    answer: Any = viewer.get(address)
+    assert answer["Content-Disposition"].startswith('attachment; filename="pump-7_')
+    assert b"pump-7,temperature," in b"".join(answer.streaming_content)
 
 
 def test_a_boolean_reads_as_yes_or_no(viewer: Client, acme: Tenant, pump: Device) -> None:
