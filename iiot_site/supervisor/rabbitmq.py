@@ -66,12 +66,20 @@ class RabbitmqServer(PrivateServer):
         write_private(data / "definitions.json", json.dumps(definitions))
         values = {"bind": self.context.bind, "port": self.context.port, "data": data, "access": self._access_url()}
         write_private(data / "rabbitmq.conf", _CONFIG.format(**values))
+        write_private(data / "control.json", json.dumps(self._control()))
         write_private(data / "enabled_plugins", "[rabbitmq_auth_backend_http].\n")
         write_private(data / "environment.conf", "")  # instead of /etc/rabbitmq/rabbitmq-env.conf
 
     def _access_url(self) -> str:
         web = WebAddress.from_environment(self.context.env)
         return f"http://{web.probe_host}:{web.port}/internal/broker/{self._access_secret}"
+
+    def _control(self) -> dict[str, object]:
+        """Say how the listener calls rabbitmqctl. It must not leave a port mapper of its own behind."""
+        names = ("HOME", "LOGNAME", "RABBITMQ_CONF_ENV_FILE", "RABBITMQ_NODENAME", "ERL_EPMD_PORT")
+        env = {name: value for name, value in self._environment().items() if name in names}
+        program = self.context.choice.program.with_name("rabbitmqctl")
+        return {"program": str(program), "env": {**env, "RABBITMQ_CTL_ERL_ARGS": "-start_epmd false"}}
 
     def _environment(self) -> dict[str, str]:
         data = str(self._data)

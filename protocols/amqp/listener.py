@@ -23,6 +23,7 @@ from protocols.amqp.names import parse_key, was_smuggled
 from protocols.amqp.properties import read_properties
 from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
 from protocols.listening import ListenerCore
+from protocols.login_sync import LoginSync
 from protocols.redeliveries import CONSUMER_START, forget_confirmed, forget_older, has_recorded, next_count
 from protocols.types import BatchOutcome, Delivery, RawMessage
 
@@ -36,10 +37,16 @@ KEPT_SECONDS = 600  # the broker sends again as soon as somebody reads
 class AmqpListener:
     """One listener process: `run` returns after `request_stop`, with everything taken in stored and acknowledged."""
 
-    def __init__(self, address: BrokerAddress, *, ready_file: Path | None = None) -> None:
+    def __init__(self, address: BrokerAddress, *, ready_file: Path | None = None, login_sync: LoginSync | None = None) -> None:
+        self._login_sync = login_sync
         self._name = f"{CONSUMER_START}{uuid4().hex[:16]}"
         self._core = ListenerCore(
-            name="amqp", acknowledge=self._acknowledge, batch_size=BATCH_SIZE, ready_file=ready_file, on_beat=self._prune
+            name="amqp",
+            acknowledge=self._acknowledge,
+            batch_size=BATCH_SIZE,
+            ready_file=ready_file,
+            on_beat=self._prune,
+            find_error=lambda: login_sync.last_error if login_sync else "",
         )
         self._consumer = Consumer(
             address, prefetch=PREFETCH, take=self._take, on_ready=self._on_ready, on_problem=self._core.mark_connecting
@@ -59,6 +66,8 @@ class AmqpListener:
 
     def run(self) -> None:
         """Listen until told to stop."""
+        if self._login_sync is not None:
+            self._login_sync.start()
         self._memory.start()
         self._core.run(connect=self._consumer.start, disconnect=self._disconnect)
 

@@ -17,9 +17,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
+from protocols.login_sync import LoginSync
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
-from protocols.mqtt.logins import LoginSync
 from protocols.mqtt.packets import Publish
 from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
 from protocols.types import BatchOutcome, Delivery, RawMessage

@@ -12,11 +12,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from protocols.amqp.address import parse_broker_url as parse_amqp_url
 from protocols.amqp.listener import AmqpListener
+from protocols.amqp.logins import BrokerControl, ConnectionEnder
+from protocols.login_sync import LoginSync
 from protocols.modbus.listener import ModbusListener
 from protocols.mqtt.address import parse_broker_url
 from protocols.mqtt.client_id import load_client_id
 from protocols.mqtt.listener import MqttListener
-from protocols.mqtt.logins import LoginSync, PasswordFile
+from protocols.mqtt.logins import PasswordFile
 from protocols.opcua.browsing import platform_identity
 from protocols.opcua.listener import OpcUaListener
 
@@ -49,7 +51,11 @@ def make_amqp_listener(ready_file: Path | None) -> Listener:
         address = parse_amqp_url(settings.AMQP_URL)
     except ValueError as exc:
         raise CommandError(str(exc)) from exc
-    return AmqpListener(address, ready_file=ready_file)
+    folder = Path(settings.IIOT_DATA_DIR) / "rabbitmq"
+    control = BrokerControl(folder / "control.json")
+    is_ours = (folder / "control.json").exists()
+    login_sync = LoginSync(ConnectionEnder(folder / "logins.json", control.end_connections)) if is_ours else None
+    return AmqpListener(address, ready_file=ready_file, login_sync=login_sync)
 
 
 def make_opcua_listener(ready_file: Path | None) -> Listener:

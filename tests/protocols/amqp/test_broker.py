@@ -13,10 +13,10 @@ import pika
 import pytest
 from django.utils import timezone
 from django_tenants.utils import tenant_context
-from pika.exceptions import ChannelClosedByBroker, ProbableAuthenticationError
+from pika.exceptions import ChannelClosedByBroker, ConnectionClosedByBroker, ProbableAuthenticationError
 
 from devices.models import DeviceCredential
-from devices.services import issue_credential
+from devices.services import issue_credential, revoke_credential
 from iiot_site.supervisor.child import Child
 from iiot_site.supervisor.choice import AMQP, Choice, Source, find_candidates
 from iiot_site.supervisor.console import Console
@@ -26,7 +26,9 @@ from iiot_site.supervisor.rabbitmq import RabbitmqServer
 from iiot_site.supervisor.servers import ServerContext
 from iiot_site.supervisor.supervisor import Supervisor
 from protocols.amqp.address import BrokerAddress, parse_broker_url
+from protocols.amqp.logins import BrokerControl, ConnectionEnder
 from protocols.amqp.names import TELEMETRY_EXCHANGE, TELEMETRY_QUEUE
+from protocols.login_sync import LoginSync
 from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -39,11 +41,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 class Rabbit:
     """A running RabbitMQ that asks a web process on `web_port`."""
 
-    def __init__(self, url: str, *, web_port: int, secret: str, child: Child) -> None:
+    def __init__(self, server: RabbitmqServer, *, web_port: int, child: Child) -> None:
         self.runner: asyncio.Runner | None = None
-        self.address = parse_broker_url(url)
+        self.address = parse_broker_url(server.url)
+        self.folder = server.context.folder.root / "rabbitmq"
         self.web_port = web_port
-        self.secret = secret
+        self.secret = server.context.folder.secret("broker_access")
         self.child = child
 
     def supervise_until(self, is_true: Callable[[], bool]) -> None:
@@ -75,7 +78,7 @@ async def running_rabbit(root: Path) -> AsyncIterator[Rabbit]:
         for spec in server.processes():
             children.append(supervisor.start_server(spec))
             await supervisor.wait_ready(children[-1], timeout_seconds=40)
-        yield Rabbit(server.url, web_port=web_port, secret=folder.secret("broker_access"), child=children[-1])
+        yield Rabbit(server, web_port=web_port, child=children[-1])
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,21 @@ def test_a_device_reads_its_own_commands_and_nobody_elses(log_in: LogIn, platfor
         assert_refused(lambda key=key: log_in("acme/pump-7").queue_bind(own, "iiot.commands", key))  # type: ignore[misc]  # called at once
     assert_refused(lambda: log_in("acme/pump-7").queue_bind(own, TELEMETRY_EXCHANGE, "acme.fan-1.telemetry"))
     pump.queue_delete(own)
+
+
+def test_a_revoked_login_is_disconnected(log_in: LogIn, rabbit: Rabbit, acme: Tenant, tmp_path: Path) -> None:
+    ender = ConnectionEnder(tmp_path / "logins.json", BrokerControl(rabbit.folder / "control.json").end_connections)
+    sync = LoginSync(ender)
+    sync.sync_all()
+    pump, fan = log_in("acme/pump-7"), log_in("acme/fan-1")
+    with tenant_context(acme):
+        revoke_credential(credential=DeviceCredential.objects.get(identifier="acme/pump-7"), now=timezone.now())
+    sync.sync_all()
+    with pytest.raises(ConnectionClosedByBroker, match="revoked"):
+        publish(pump, "acme.pump-7.telemetry")
+    publish(fan, "acme.fan-1.telemetry")
+    with pytest.raises(ProbableAuthenticationError):
+        log_in("acme/pump-7")
 
 
 @pytest.mark.parametrize(("username", "password"), [("acme/pump-7", "wrong"), ("acme/nobody", "x"), ("iiot", "wrong"), ("guest", "guest")])

@@ -10,7 +10,8 @@ from django_tenants.utils import tenant_context
 from devices.models import Device
 from devices.services import issue_credential, revoke_credential, rotate_credential
 from iiot_site.lib.broker_password import verify_broker_password
-from protocols.mqtt.logins import LoginSync, PasswordFile, load_tenant_logins
+from protocols.login_sync import LoginSync, load_tenant_logins
+from protocols.mqtt.logins import PasswordFile
 from tenants.models import Tenant
 from tenants.services import set_suspended
 from tests.conftest import MakeDevice
@@ -84,14 +85,14 @@ def test_a_tenant_that_cannot_be_read_keeps_its_logins_and_stops_nobody(
             raise ProgrammingError('relation "devices_devicecredential" does not exist')
         return load(schema)
 
-    monkeypatch.setattr("protocols.mqtt.logins.load_tenant_logins", break_acme)
-    monkeypatch.setattr("protocols.mqtt.logins.connection.close", lambda: None)  # the transaction of this test
+    monkeypatch.setattr("protocols.login_sync.load_tenant_logins", break_acme)
+    monkeypatch.setattr("protocols.login_sync.connection.close", lambda: None)  # the transaction of this test
     with tenant_context(globex):
         revoke_credential(credential=mixer.credentials.get(), now=timezone.now())
     sync.sync_all()
     assert list(logins(path)) == ["iiot-platform", "acme/pump-7"]
     assert "t_acme" in sync.last_error
-    monkeypatch.setattr("protocols.mqtt.logins.load_tenant_logins", load)
+    monkeypatch.setattr("protocols.login_sync.load_tenant_logins", load)
     sync.sync_all()
     assert sync.last_error == ""
 
@@ -136,12 +137,12 @@ def test_changes_arrive_by_notification(sync: LoginSync, path: Path, acme: Tenan
 
 @pytest.mark.django_db(transaction=True)
 def test_the_thread_survives_whatever_happens_and_says_so(sync: LoginSync, acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("protocols.mqtt.logins.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("protocols.login_sync.RETRY_SECONDS", 0.05)
     sync.start()
     try:
         with monkeypatch.context() as patch:
-            patch.setattr("protocols.mqtt.logins.RESYNC_SECONDS", 0.1)
-            patch.setattr("protocols.mqtt.logins._changed_schemas", lambda notices: int("nonsense"))
+            patch.setattr("protocols.login_sync.RESYNC_SECONDS", 0.1)
+            patch.setattr("protocols.login_sync._changed_schemas", lambda notices: int("nonsense"))
             wait_until(lambda: "ValueError" in sync.last_error)
         wait_until(lambda: sync.last_error == "")
     finally:
