@@ -14,7 +14,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from devices import services
 from devices.credential_admin import CredentialActionsMixin, CredentialInline
-from devices.models import Device, DeviceType, Metric, Site
+from devices.models import ClaimCode, Device, DeviceType, Metric, ProvisioningKey, Site
+from devices.provisioning_admin import ClaimCodeAdmin, ProvisioningKeyAdmin
 from devices.selectors import site_path
 from tenants.admin_base import TenantModelAdmin
 
@@ -159,3 +160,7 @@ class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
         for device in queryset:
             services.delete_device(device=device)
+
+
+admin.site.register(ProvisioningKey, ProvisioningKeyAdmin)
+admin.site.register(ClaimCode, ClaimCodeAdmin)

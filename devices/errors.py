@@ -37,3 +37,34 @@ class CertificateTakenError(ConflictError):
     """Another valid credential has this certificate."""
 
     code = "certificate_taken"
+
+
+class ProvisioningKeyInvalidError(IIoTError):
+    """No such provisioning key, or it is used up, expired or revoked."""
+
+    code = "provisioning_key_invalid"
+    http_status = 401
+
+
+class DeviceTakenError(ConflictError):
+    """A device of this key is registered already."""
+
+    code = "device_taken"
+
+
+class ProvisioningRefusedError(ConflictError):
+    """The device was pre-registered in a way that the provisioning key does not fit."""
+
+    code = "provisioning_refused"
+
+
+class ImportRefusedError(IIoTError):
+    """A file of devices that cannot be read, or has rows with errors; `errors` names line and column."""
+
+    code = "import_refused"
+
+
+class ClaimRefusedError(ConflictError):
+    """A label's code that is wrong or has been used."""
+
+    code = "claim_refused"

@@ -280,3 +280,45 @@ class DeviceCredential(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} of {self.device}"
+
+
+class ProvisioningKey(models.Model):
+    """Lets devices of one type register themselves. The key is shown once; only a hash is kept."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=120, help_text="What it is for, for example a production batch.")
+    device_type = models.ForeignKey(DeviceType, on_delete=models.CASCADE, related_name="provisioning_keys")
+    site = models.ForeignKey(
+        Site, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Where new devices are placed."
+    )
+    prefix = models.CharField(max_length=12, unique=True, editable=False)
+    secret_hash = models.CharField(max_length=64, editable=False)
+    max_uses = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="How many devices may register. Empty: any number."
+    )
+    use_count = models.PositiveIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        if self.expires_at is not None and self.expires_at <= self.created_at:
+            raise ValidationError({"expires_at": "Choose a moment in the future."})
+
+
+class ClaimCode(models.Model):
+    """The one-time code on a device's label: whoever scans it and may change devices puts the device into service."""
+
+    device = models.OneToOneField(Device, primary_key=True, on_delete=models.CASCADE, related_name="claim_code")
+    sealed_code = models.TextField(editable=False, help_text="Sealed, not hashed: a lost label is printed again.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    claimed_at = models.DateTimeField(null=True, editable=False)
+
+    def __str__(self) -> str:
+        return f"Label of {self.device}"

@@ -46,6 +46,8 @@ BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {
 _RESOURCE_OF_MODEL = {
     "devicetype": "device_type",
     "devicecredential": "credential",
+    "provisioningkey": "credential",
+    "claimcode": "device",
     "modbusconnection": "connection",
     "modbusregister": "connection",
     "modbusregistermap": "connection",

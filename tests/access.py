@@ -18,7 +18,8 @@ from rest_framework.test import APIClient
 
 from alerting.models import Alert, Incident, Severity
 from connections.models import ModbusConnection, ModbusRegister, OpcUaNode, OpcUaServer
-from devices.models import DeviceCredential, Site
+from devices.models import DeviceCredential, ProvisioningKey, Site
+from devices.provisioning_services import issue_provisioning_key
 from devices.services import issue_credential
 from rules.models import Rule
 from telemetry.models import RejectedMessage
@@ -62,6 +63,11 @@ ACCESS: dict[str, str] = {
     "POST /devices/{}/credentials": "credential:write",
     "DELETE /devices/{}/credentials/{}": "credential:write",
     "POST /devices/{}/credentials/{}/rotate": "credential:write",
+    "POST /provision": PUBLIC,
+    "GET /provisioning-keys": "credential:read",
+    "POST /provisioning-keys": "credential:write",
+    "GET /provisioning-keys/{}": "credential:read",
+    "DELETE /provisioning-keys/{}": "credential:write",
     "GET /devices/{}/latest": "telemetry:read",
     "GET /devices/{}/telemetry": "telemetry:read",
     "GET /telemetry": "telemetry:read",
@@ -103,6 +109,8 @@ def make_examples(tenant: Tenant, make_device: MakeDevice) -> dict[str, str]:
     with tenant_context(tenant):
         site = Site.objects.create(name="Hall 1")
         device = make_device("pump-7", site=site)
+        provisioning_key = ProvisioningKey(name="Batch 7", device_type=device.device_type)
+        issue_provisioning_key(key=provisioning_key, now=NOW)
         credential_id = issue_credential(device=device, kind=DeviceCredential.Kind.TOKEN, now=NOW).credential_id
         incident = Incident.objects.create(number=1, title="Hot", severity=Severity.HIGH, dedup_key="k", device=device, opened_at=NOW)
         alert = Alert.objects.create(
@@ -127,6 +135,7 @@ def make_examples(tenant: Tenant, make_device: MakeDevice) -> dict[str, str]:
             "/metrics/{}": str(device.device_type.metrics.get().uuid),
             "/devices/{}": str(device.uuid),
             "/devices/{}/credentials/{}": str(credential_id),
+            "/provisioning-keys/{}": str(provisioning_key.pk),
             "/rules/{}": str(rule.pk),
             "/alerts/{}": str(alert.pk),
             "/alerts/incidents/{}": str(incident.pk),

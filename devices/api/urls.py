@@ -1,6 +1,9 @@
 """Routes of sites, device types, metrics, devices and credentials."""
 
+from django.urls import re_path
+
 from devices.api.credential_views import CredentialViewSet
+from devices.api.provisioning_views import ProvisioningKeyViewSet, ProvisionView
 from devices.api.views import DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
 from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
 
@@ -10,4 +13,5 @@ router.register("device-types", DeviceTypeViewSet, basename="device-type")
 router.register("metrics", MetricViewSet, basename="metric")
 router.register("devices", DeviceViewSet, basename="device")
 router.register(rf"devices/(?P<id>{UUID_PATTERN})/credentials", CredentialViewSet, basename="device-credential")
-urlpatterns = router.urls
+router.register("provisioning-keys", ProvisioningKeyViewSet, basename="provisioning-key")
+urlpatterns = [re_path(r"^provision/?$", ProvisionView.as_view(), name="provision"), *router.urls]
