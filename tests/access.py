@@ -69,6 +69,7 @@ ACCESS: dict[str, str] = {
     "GET /provisioning-keys/{}": "credential:read",
     "DELETE /provisioning-keys/{}": "credential:write",
     "GET /devices/{}/latest": "telemetry:read",
+    "GET /devices/{}/health": "telemetry:read",
     "GET /devices/{}/telemetry": "telemetry:read",
     "GET /telemetry": "telemetry:read",
     "POST /telemetry": "telemetry:write",

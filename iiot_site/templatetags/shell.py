@@ -120,6 +120,12 @@ def number(value: object) -> str:
     return text if "e" in text else f"{float(text):,}".removesuffix(".0")
 
 
+@register.simple_tag
+def percent(share: float | None) -> str:
+    """A share of 1 in per cent; a dash where nothing is known."""
+    return "\N{EN DASH}" if share is None else f"{share:.1%}".replace(".0%", "%")
+
+
 @register.filter
 def allows(permissions: Collection[str], permission: str) -> bool:
     """Whether the page's reader may do `resource:action`."""

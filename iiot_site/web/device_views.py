@@ -20,6 +20,7 @@ from devices.selectors import list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES
 from iiot_site.web.credential_views import list_working_rows
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
+from telemetry.device_health import load_device_health
 from telemetry.selectors import list_latest
 from tenants.page_access import page
 from tenants.permissions import allows
@@ -102,6 +103,16 @@ def show_device_incidents(request: HttpRequest, device_id: uuid.UUID) -> HttpRes
     """The open incidents of a device."""
     device = get_object_or_404(Device, uuid=device_id)
     return render(request, "devices/_device_incidents.html", {"device": device, "incidents": _open_incidents(device)})
+
+
+@page("telemetry:read")
+@require_GET
+def show_device_health(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
+    """How the device has been doing, as a part of its page."""
+    device = get_object_or_404(Device, uuid=device_id)
+    may_read = allows(request.membership.permissions, "credential:read")  # type: ignore[attr-defined]  # set by the middleware
+    health = load_device_health(device=device, with_credentials=may_read, now=timezone.now())
+    return render(request, "devices/_device_health.html", {"device": device, "health": health})
 
 
 @page("telemetry:read")

@@ -15,6 +15,7 @@ urlpatterns = [
     path("devices", device_views.show_devices, name="devices"),
     path("devices/<uuid:device_id>", device_views.show_device, name="device"),
     path("devices/<uuid:device_id>/incidents", device_views.show_device_incidents, name="device-incidents"),
+    path("devices/<uuid:device_id>/health", device_views.show_device_health, name="device-health"),
     path("devices/<uuid:device_id>/chart", device_views.show_device_chart, name="device-chart"),
     path("devices/<uuid:device_id>/credentials", credential_views.show_credentials, name="device-credentials"),
     path("devices/<uuid:device_id>/credentials/issue", credential_views.issue_device_credential, name="device-credential-issue"),

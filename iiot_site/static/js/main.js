@@ -50,8 +50,8 @@ function watchParts() {
     watchParts.topics.add(topic);
     live.subscribe(topic, (frame) => {
       for (const each of partsOf(topic)) {
-        const wanted = each.dataset.liveIncident;
-        if (!wanted || wanted === frame.incident?.id) refreshPart(each);
+        const { liveIncident: incident, liveType: type } = each.dataset;
+        if ((!incident || incident === frame.incident?.id) && (!type || type === frame.type)) refreshPart(each);
       }
     });
   }

@@ -153,3 +153,14 @@ def test_the_chart_knows_the_thresholds_that_concern_the_device(
     data = viewer.get(f"/t/acme/devices/{pump.uuid}/chart?metric=temperature&span=1h").json()
     assert [limit["name"] for limit in data["limits"]] == ["Everywhere", "Its site"]
     assert [point[1:] for point in data["points"]] == [[20.0, 20.0, 20.0, 0]]
+
+
+def test_the_health_card_says_what_stands_out(viewer: Client, acme: Tenant, pump: Device) -> None:
+    page = viewer.get(f"/t/acme/devices/{pump.uuid}").content.decode()
+    assert f'hx-get="/t/acme/devices/{pump.uuid}/health" hx-trigger="load"' in page
+    assert "Nothing stands out" in viewer.get(f"/t/acme/devices/{pump.uuid}/health").content.decode()
+    with tenant_context(acme):
+        Device.objects.filter(pk=pump.pk).update(status="offline")
+    card = viewer.get(f"/t/acme/devices/{pump.uuid}/health").content.decode()
+    assert "It is offline" in card
+    assert "Silent since" in card

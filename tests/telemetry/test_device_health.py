@@ -1,0 +1,101 @@
+"""A device's health: what is measured, what is said about it, who sees its credentials."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from devices.models import Device, DeviceCredential, StatusChange
+from devices.services import issue_credential
+from telemetry.device_health import load_device_health
+from telemetry.health_findings import HealthFigures, find_health
+from telemetry.models import LatestReading, MinuteRollup, RejectedMessage
+from tenants.models import Tenant, User
+from tests.conftest import MakeApi, MakeDevice
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+WELL = HealthFigures("online", 0, 0.0, 0.0, 0.1, 0, None, None)
+
+
+def codes(**figures: object) -> list[str]:
+    facts = {name: getattr(WELL, name) for name in HealthFigures.__slots__} | figures
+    return [finding.code for finding in find_health(HealthFigures(**facts), NOW)]
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ({}, []),
+        ({"bad_share": None, "uncertain_share": None, "clock_skew_seconds": None}, []),
+        ({"status": "offline", "status_changes": 6}, ["offline", "flapping"]),
+        ({"status": "stale", "bad_share": 0.2}, ["bad_quality", "stale"]),
+        ({"uncertain_share": 0.05}, ["uncertain_quality"]),
+        ({"clock_skew_seconds": -95.0}, ["clock_skew"]),
+        ({"rejected": 1}, ["rejected"]),
+        ({"next_expiry_at": NOW + timedelta(days=13)}, ["expiry"]),
+        ({"next_expiry_at": NOW + timedelta(days=15)}, []),
+        ({"has_valid_credential": False}, ["no_credential"]),
+    ],
+)
+def test_it_says_what_stands_out_and_nothing_else(figures: dict[str, object], expected: list[str]) -> None:
+    assert codes(**figures) == expected
+
+
+@pytest.fixture
+def pump(in_acme: Tenant, make_device: MakeDevice) -> Device:
+    """A device with four minutes of values, some bad, a slow clock, changes of status and rejected messages."""
+    now = timezone.now()
+    device = make_device()
+    metric = device.device_type.metrics.get()
+    LatestReading.objects.create(device=device, metric=metric, ts=now - timedelta(seconds=95), received_at=now, value=1.0)
+    fields = dict.fromkeys(("total", "squares", "low", "high", "first_value", "last_value"), 1.0)
+    for n, quality in enumerate((0, 0, 1, 2)):
+        bucket = now - timedelta(hours=1, minutes=n)
+        MinuteRollup.objects.create(
+            device=device, metric=metric, bucket=bucket, n=1, first_at=bucket, last_at=bucket, quality=quality, **fields
+        )
+    changes = [("never", "online", 3), ("online", "stale", 2), ("stale", "online", 1), ("online", "stale", 30)]
+    for before, after, hours in changes:
+        StatusChange.objects.create(device=device, at=now - timedelta(hours=hours), before=before, after=after)
+    for n, age in enumerate((timedelta(minutes=1), timedelta(minutes=2), timedelta(days=2))):
+        RejectedMessage.objects.create(
+            received_at=now - age,
+            protocol="mqtt",
+            source="t",
+            device=device,
+            reason="not_json",
+            detail=f"{n}",
+            payload=b"",
+            payload_bytes=0,
+        )
+    return device
+
+
+def test_it_measures_the_last_day(pump: Device) -> None:
+    health = load_device_health(device=pump, with_credentials=True, now=timezone.now())
+    figures = health.figures
+    assert (figures.uncertain_share, figures.bad_share, figures.status_changes, figures.rejected) == (0.25, 0.25, 2, 2)
+    assert figures.clock_skew_seconds == pytest.approx(95)
+    assert health.rejected_by_reason == {"not_json": 2}
+    assert [error.detail for error in health.last_errors] == ["0", "1"]
+    assert [finding.code for finding in health.findings] == ["bad_quality", "clock_skew", "rejected", "no_credential"]
+
+
+def test_a_new_device_has_nothing_to_tell(in_acme: Tenant, make_device: MakeDevice) -> None:
+    health = load_device_health(device=make_device(), with_credentials=False, now=timezone.now())
+    assert (health.findings, health.figures.bad_share, health.figures.clock_skew_seconds, health.silent_since) == ([], None, None, None)
+
+
+def test_only_who_may_read_credentials_learns_of_their_expiry(
+    pump: Device, acme: Tenant, acme_viewer: User, acme_developer: User, api: MakeApi
+) -> None:
+    expires_at = timezone.now() + timedelta(days=3)
+    with tenant_context(acme):
+        issue_credential(device=pump, kind=DeviceCredential.Kind.TOKEN, now=timezone.now(), expires_at=expires_at)
+    url = f"/api/v1/devices/{pump.uuid}/health"
+    seen = {user.email: api(user, acme).get(url).json() for user in (acme_viewer, acme_developer)}
+    assert seen[acme_viewer.email]["next_expiry_at"] is None
+    assert seen[acme_developer.email]["next_expiry_at"] is not None
+    assert "expiry" in [finding["code"] for finding in seen[acme_developer.email]["findings"]]
+    assert seen[acme_viewer.email]["bad_share"] == 0.25
