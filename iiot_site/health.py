@@ -79,10 +79,11 @@ def check_mqtt() -> Check:
 
 
 def check_amqp() -> Check:
-    """RabbitMQ accepts connections; it is optional."""
+    """RabbitMQ accepts connections and our listener has one; all of it is optional."""
     if not settings.AMQP_URL:
         return Check("off", "Run `apt-get install rabbitmq-server` and start again, or set AMQP_URL.")
-    return _reach(settings.AMQP_URL, 5672)
+    silent = [state for state, is_well in _list_listeners(is_amqp=True) if not is_well]
+    return Check("failed", f"{silent[0]}: AMQP messages wait in the broker.") if silent else _reach(settings.AMQP_URL, 5672)
 
 
 def _reach(url: str, default_port: int) -> Check:
@@ -99,16 +100,24 @@ def check_worker() -> Check:
 
 
 def check_listeners() -> Check:
-    """Every listener that was started reports itself as connected."""
+    """Every listener that was started reports itself as connected; that of AMQP counts with its broker."""
+    listeners = _list_listeners(is_amqp=False)
+    if not listeners:
+        return Check("failed", "No listener runs: MQTT messages wait in the broker. Look at listen-mqtt.log.")
+    silent = [state for state, is_well in listeners if not is_well]
+    return Check("failed", ", ".join(silent)) if silent else Check("ok", ", ".join(state.split()[0] for state, _ in listeners))
+
+
+def _list_listeners(*, is_amqp: bool) -> list[tuple[str, bool]]:
+    """Return in words how each listener that was started is, and whether that is well."""
     with _connect() as connection:
         rows = connection.execute(
-            "SELECT name, state, clock_timestamp() - heartbeat_at FROM protocols_listenerstate WHERE state <> 'stopped'"
+            "SELECT name, state, clock_timestamp() - heartbeat_at FROM protocols_listenerstate"
+            " WHERE state <> 'stopped' AND (name = 'amqp') = %s",
+            [is_amqp],
         ).fetchall()
-    if not rows:
-        return Check("failed", "No listener runs: MQTT messages wait in the broker. Look at listen-mqtt.log.")
-    late = HEARTBEAT_WITHIN
-    silent = [f"{name} is {state if age <= late else 'silent'}" for name, state, age in rows if state != "connected" or age > late]
-    return Check("failed", ", ".join(silent)) if silent else Check("ok", ", ".join(name for name, _, _ in rows))
+    known = [(name, state if age <= HEARTBEAT_WITHIN else "silent") for name, state, age in rows]
+    return [(f"{name} is {state}", state == "connected") for name, state in known]
 
 
 def check_watch() -> Check:

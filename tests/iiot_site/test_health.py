@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.test import Client, override_settings
+from django.utils import timezone
 
 from iiot_site import health
 from iiot_site.health import Check, run_checks
+from protocols.services import Heartbeat, record_heartbeat
 
 NAMES = {"postgres", "redis", "mqtt", "amqp", "worker", "listeners", "watch", "clock"}
 
@@ -86,6 +88,17 @@ def test_real_servers_answer_and_missing_ones_say_what_to_do() -> None:
     assert (checks["postgres"].state, checks["redis"].state) == ("ok", "ok")
     assert checks["amqp"].state == "off"
     assert "MQTT_URL" in checks["mqtt"].detail
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_amqp_listener_counts_with_its_broker_and_not_with_the_others() -> None:
+    now = timezone.now()
+    for name, state in (("mqtt", "connected"), ("amqp", "connecting")):
+        heartbeat = Heartbeat(name=name, host="", pid=1, state=state, started_at=now, messages=0, rejected=0, last_error="")
+        record_heartbeat(heartbeat=heartbeat, now=now)
+    assert health.check_listeners() == Check("ok", "mqtt")
+    with override_settings(AMQP_URL="amqp://user:secret@127.0.0.1:9"):
+        assert health.check_amqp() == Check("failed", "amqp is connecting: AMQP messages wait in the broker.")
 
 
 def test_a_port_where_nobody_listens_has_failed() -> None:
