@@ -23,7 +23,7 @@ from devices.models import Device, DeviceType, Metric  # noqa: E402
 from rules.models import Rule  # noqa: E402
 from rules.services import save_rule  # noqa: E402
 from tenants.models import Tenant  # noqa: E402
-from tenants.services import create_tenant, provision_tenant  # noqa: E402
+from tenants.services import create_tenant, issue_api_key, provision_tenant  # noqa: E402
 
 METRICS = ("temperature", "pressure", "vibration")
 WATCHED_SHARE = 0.3  # of the devices, one metric of three each: rules on 10 % of the series
@@ -37,6 +37,12 @@ def make_plant(slugs: Collection[str], *, devices: int) -> list[Tenant]:
         Path(os.environ["IIOT_DATA_DIR"], "secrets").mkdir(parents=True)
     call_command("migrate_schemas", "--shared", verbosity=0)
     return [_make_tenant(slug, devices) for slug in slugs]
+
+
+def make_api_key(tenant: Tenant) -> str:
+    """Return a key that may write telemetry."""
+    issued = issue_api_key(tenant=tenant, name=f"bench {time.time()}", permissions=["telemetry:write"], created_by=None)
+    return issued.secret
 
 
 def _make_tenant(slug: str, devices: int) -> Tenant:
