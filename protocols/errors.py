@@ -48,6 +48,12 @@ class MalformedLineError(MessageError):
     code = "malformed_line"
 
 
+class MalformedSparkplugError(MessageError):
+    """Not a Sparkplug B payload."""
+
+    code = "malformed_sparkplug"
+
+
 class OtherDeviceError(MessageError):
     """A record that names another device than the one that sent it."""
 

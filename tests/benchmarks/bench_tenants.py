@@ -14,7 +14,7 @@ MESSAGES = int(os.environ.get("IIOT_BENCH_MESSAGES", "100000"))
 def main() -> None:
     """Print rate and CPU time for each number of tenants."""
     reference = 0.0
-    for count in (1, 10, 100):
+    for count in [int(word) for word in os.environ.get("IIOT_BENCH_TENANTS", "1,10,100").split(",")]:
         slugs = [f"bench-of-{count}-{n}" for n in range(count)]
         figure, cpu = run_platform(slugs, devices=DEVICES // count, messages=MESSAGES, rate=0)
         reference = reference or cpu
