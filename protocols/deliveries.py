@@ -8,9 +8,9 @@ from protocols.models import DeliveryWindow
 from protocols.redeliveries import find_copies, record_copies
 from protocols.types import Delivery, RawMessage
 
-MAX_INFLIGHT = 6_000  # what the broker has in flight to us at most
+MAX_INFLIGHT = 15_000  # what the broker has in flight to us at most
 # Only the messages in flight can come again, so older entries mean something else: mosquitto counts packet ids up
-# from 1 to 65,535 and starts over, an id is used again 59,000 deliveries later at the earliest.
+# from 1 to 65,535 and starts over, an id is used again 50,000 deliveries later at the earliest.
 WINDOW_DELIVERIES = 2 * MAX_INFLIGHT
 _recorded_until: dict[str, int] = {}  # by consumer; forgotten at restart, which costs one row
 

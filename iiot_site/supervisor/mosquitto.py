@@ -29,7 +29,7 @@ autosave_interval 5
 persistent_client_expiration 30d
 max_queued_messages 0
 max_queued_bytes 268435456
-max_inflight_messages 6000
+max_inflight_messages 15000
 max_packet_size 1048576
 set_tcp_nodelay true
 log_dest stderr

@@ -18,6 +18,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from protocols.mqtt.packets import Front, Publish, take_publishes
 
 READ_BYTES = 256 * 1024
+# Seconds of silence before the first probe, seconds between probes, probes without an answer: a dead host is found in 30 s.
+_KEEPALIVE_OPTIONS = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 _PUBACK = b"\x40\x02"
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -115,7 +117,12 @@ class BulkClient(paho.Client):
     # --- What paho's network loop calls
 
     def _create_socket(self) -> Any:
-        self._link = BufferedSocket(super()._create_socket())  # type: ignore[arg-type]  # over TCP it is a socket
+        link: Any = super()._create_socket()
+        # In place of MQTT's keep-alive: while the buffer behind us is full nothing is read, no PINGRESP either.
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE_OPTIONS.items():
+            link.setsockopt(socket.IPPROTO_TCP, option, value)
+        self._link = BufferedSocket(link)
         return self._link
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:

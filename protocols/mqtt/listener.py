@@ -26,7 +26,7 @@ from protocols.types import BatchOutcome, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE_SECONDS = 30
+NO_KEEPALIVE = 0  # see BulkClient
 MAX_RECONNECT_SECONDS = 30
 
 
@@ -42,14 +42,16 @@ class MqttListener:
         self._core = ListenerCore(
             name="mqtt",
             acknowledge=self._acknowledge,
-            # Half of what the broker sends without acknowledgement: one half is stored while the other arrives.
-            batch_size=MAX_INFLIGHT // 2,
+            # A third of what the broker sends without acknowledgement: one part is stored while others arrive. Large, so that
+            # a batch of many tenants has enough of each to be worth its transaction.
+            batch_size=MAX_INFLIGHT // 3,
             ready_file=ready_file,
             on_beat=self._prune,
             find_error=lambda: login_sync.last_error if login_sync else "",
         )
         self._client = self._make_client()
         self._delivery_count = 0
+        self._stored_count = 0
         self._count_at_connect = 0
 
     @property
@@ -76,7 +78,7 @@ class MqttListener:
         self._delivery_count = last_delivery_count(consumer=self._client_id)
 
     def _connect(self) -> None:
-        self._client.connect_async(self._address.host, self._address.port, KEEPALIVE_SECONDS)
+        self._client.connect_async(self._address.host, self._address.port, NO_KEEPALIVE)
         self._client.loop_start()
 
     def _disconnect(self) -> None:
@@ -86,10 +88,11 @@ class MqttListener:
     def _acknowledge(self, batch: Sequence[RawMessage], _outcome: BatchOutcome) -> None:
         # What an earlier connection brought comes again on this one and is acknowledged then.
         since = self._count_at_connect
+        self._stored_count = max((m.delivery.count for m in batch if m.delivery is not None), default=self._stored_count)
         self._client.acknowledge([m.delivery.packet_id for m in batch if m.delivery is not None and m.delivery.count > since])
 
     def _prune(self) -> None:
-        prune_deliveries(consumer=self._client_id, count=self._delivery_count)
+        prune_deliveries(consumer=self._client_id, count=self._stored_count)
 
     # --- Broker side, paho's thread
 
