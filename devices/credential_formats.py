@@ -37,8 +37,10 @@ def parse_device_token(token: str) -> DeviceToken | None:
 
 
 def make_secret() -> str:
-    """Return 256 random bits in URL-safe text."""
-    return secrets.token_urlsafe(_SECRET_BYTES)
+    """Return 256 random bits in URL-safe text that does not begin like an option of a command or a spreadsheet's formula."""
+    while (secret := secrets.token_urlsafe(_SECRET_BYTES)).startswith("-"):
+        pass
+    return secret
 
 
 def hash_token_secret(secret: str) -> str:

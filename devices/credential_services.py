@@ -1,6 +1,6 @@
 """Issues, rotates, revokes and checks what devices prove themselves with. Other apps call it as `devices.services`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -80,6 +80,16 @@ def issue_credential(
     _check_room(valid, now)
     material = _make_material(device, kind, now=now, certificate=certificate)
     return _store(device, kind, material, now=now, expires_at=expires_at)
+
+
+def issue_first_credentials(*, devices: Sequence[Device], kind: str, now: datetime) -> list[IssuedCredential]:
+    """Make a token or a password for each of many devices that have none yet, in one statement."""
+    kind = Kind(kind)
+    materials = [_make_material(device, kind, now=now, certificate="") for device in devices]
+    rows = [_row(device, kind, material, now, None) for device, material in zip(devices, materials, strict=True)]
+    DeviceCredential.objects.bulk_create(rows, batch_size=1000)
+    notify_credentials_changed()
+    return [_tell(row, material) for row, material in zip(rows, materials, strict=True)]
 
 
 @transaction.atomic
@@ -210,7 +220,14 @@ def _store(device: Device, kind: Kind, material: _Material, *, now: datetime, ex
         raise CredentialInvalidError("The expiry lies in the past.", errors={"expires_at": ["Choose a moment in the future."]})
     if material.not_after is not None:
         expires_at = min(material.not_after, expires_at or material.not_after)
-    credential = DeviceCredential.objects.create(
+    credential = _row(device, kind, material, now, expires_at)
+    credential.save(force_insert=True)
+    notify_credentials_changed()
+    return _tell(credential, material)
+
+
+def _row(device: Device, kind: Kind, material: _Material, now: datetime, expires_at: datetime | None) -> DeviceCredential:
+    return DeviceCredential(
         device=device,
         kind=kind,
         identifier=material.identifier,
@@ -220,15 +237,12 @@ def _store(device: Device, kind: Kind, material: _Material, *, now: datetime, ex
         created_at=now,
         expires_at=expires_at,
     )
-    notify_credentials_changed()
+
+
+def _tell(credential: DeviceCredential, material: _Material) -> IssuedCredential:
+    fingerprint = material.identifier if credential.kind == Kind.X509 else ""
     return IssuedCredential(
-        credential.id,
-        kind,
-        material.username,
-        material.secret,
-        expires_at,
-        material.identifier if kind == Kind.X509 else "",
-        material.oscore,
+        credential.id, credential.kind, material.username, material.secret, credential.expires_at, fingerprint, material.oscore
     )
 
 

@@ -64,6 +64,7 @@ ACCESS: dict[str, str] = {
     "DELETE /devices/{}/credentials/{}": "credential:write",
     "POST /devices/{}/credentials/{}/rotate": "credential:write",
     "POST /provision": PUBLIC,
+    "POST /devices/import": "device:write",
     "GET /provisioning-keys": "credential:read",
     "POST /provisioning-keys": "credential:write",
     "GET /provisioning-keys/{}": "credential:read",

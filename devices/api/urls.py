@@ -3,6 +3,7 @@
 from django.urls import re_path
 
 from devices.api.credential_views import CredentialViewSet
+from devices.api.import_views import ImportView
 from devices.api.provisioning_views import ProvisioningKeyViewSet, ProvisionView
 from devices.api.views import DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
 from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
@@ -14,4 +15,8 @@ router.register("metrics", MetricViewSet, basename="metric")
 router.register("devices", DeviceViewSet, basename="device")
 router.register(rf"devices/(?P<id>{UUID_PATTERN})/credentials", CredentialViewSet, basename="device-credential")
 router.register("provisioning-keys", ProvisioningKeyViewSet, basename="provisioning-key")
-urlpatterns = [re_path(r"^provision/?$", ProvisionView.as_view(), name="provision"), *router.urls]
+urlpatterns = [
+    re_path(r"^devices/import/?$", ImportView.as_view(), name="device-import"),
+    re_path(r"^provision/?$", ProvisionView.as_view(), name="provision"),
+    *router.urls,
+]
