@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from django.conf import settings
 
@@ -32,7 +33,8 @@ def list_examples(*, device: Device, issued: IssuedCredential, base_url: str) ->
     numbers = device.device_type.metrics.filter(data_type=Metric.DataType.NUMBER).order_by("key")
     body = json.dumps({numbers.values_list("key", flat=True).first() or DEFAULT_METRIC: 21.5})
     if issued.kind == DeviceCredential.Kind.MQTT:
-        return [ConnectionExample("mosquitto_pub", _mosquitto_command(device, issued, body))]
+        examples = [ConnectionExample("mosquitto_pub", _mosquitto_command(device, issued, body))]
+        return examples + ([ConnectionExample("amqp-publish", _amqp_command(device, issued, body))] if settings.AMQP_URL else [])
     if issued.kind == DeviceCredential.Kind.TOKEN:
         return [ConnectionExample("curl", _curl_command(issued, body, base_url))]
     if issued.kind == DeviceCredential.Kind.OSCORE:
@@ -44,6 +46,13 @@ def _mosquitto_command(device: Device, issued: IssuedCredential, body: str) -> s
     topic = f"t/{slug_of_schema(current_schema())}/{device.key}/telemetry"
     broker = ["-h", settings.IIOT_MQTT_PUBLIC_HOST, "-p", str(settings.IIOT_MQTT_PUBLIC_PORT)]
     return shlex.join(["mosquitto_pub", *broker, "-q", "1", "-u", issued.username, "-P", issued.secret, "-t", topic, "-m", body])
+
+
+def _amqp_command(device: Device, issued: IssuedCredential, body: str) -> str:
+    login = f"{quote(issued.username, safe='')}:{quote(issued.secret, safe='')}"
+    url = f"amqp://{login}@{settings.IIOT_AMQP_PUBLIC_HOST}:{settings.IIOT_AMQP_PUBLIC_PORT}/%2F"
+    key = f"{slug_of_schema(current_schema())}.{device.key}.telemetry"
+    return shlex.join(["amqp-publish", "-u", url, "-e", "iiot.telemetry", "-r", key, "-b", body])
 
 
 def _curl_command(issued: IssuedCredential, body: str, base_url: str) -> str:

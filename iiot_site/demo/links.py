@@ -25,6 +25,9 @@ PAUSE_SECONDS = 5.0
 class Link(Protocol):
     """What the simulator needs. None of it waits, but `flush`."""
 
+    # Whether its server may come up seconds after everything else.
+    starts_late: bool
+
     @property
     def is_connected(self) -> bool:
         """Whether the device has been accepted."""
@@ -41,6 +44,8 @@ class Link(Protocol):
 
 class MqttLink:
     """MQTT with QoS 1."""
+
+    starts_late = False
 
     def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
         self._topic = entry["topic"]
@@ -76,6 +81,8 @@ class MqttLink:
 
 class AmqpLink:
     """AMQP with publisher confirms, on a thread of its own."""
+
+    starts_late = True
 
     def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
         self._key = entry["topic"]

@@ -63,11 +63,12 @@ class Simulator:
         """End soon. Only sets a flag: signal handlers call it."""
         self._is_stopping = True
 
-    def wait_until_connected(self) -> bool:
-        """Wait until every device has been accepted; False if some were not within ten seconds."""
+    def wait_until_connected(self, *, with_late: bool = True) -> bool:
+        """Wait until every device, or all but those whose server starts late, has been accepted; False after ten seconds."""
+        awaited = [device.link for device in self._devices if with_late or not device.link.starts_late]
         deadline = time.monotonic() + CONNECT_SECONDS
         while time.monotonic() < deadline and not self._is_stopping:
-            if all(device.link.is_connected for device in self._devices):
+            if all(link.is_connected for link in awaited):
                 return True
             time.sleep(0.1)
         return False

@@ -1,7 +1,7 @@
 """Keeps one consumer of the telemetry queue running, on a thread of its own: pika's connections belong to one thread.
 
 Whatever ends a connection (the broker's restart, a deleted queue, a message that cannot be read) leads to a new one, after a
-pause that doubles from one second to thirty. What was not acknowledged by then comes again.
+pause that doubles from one second to ten. What was not acknowledged by then comes again.
 """
 
 import logging
@@ -22,7 +22,7 @@ from protocols.amqp.topology import declare_topology
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 10.0
 HEARTBEAT_SECONDS = 60
 
 Take = Callable[[int, Sequence[Arrival]], None]

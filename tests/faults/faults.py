@@ -16,6 +16,7 @@ from tests.platform import start_process, wait_until
 
 AWAY_SECONDS = float(os.environ.get("IIOT_FAULT_AWAY_SECONDS", "60"))
 EXIT_SECONDS = 30.0
+RABBITMQ_SECONDS = 30.0
 FLOOD_FACTOR = 100
 POISON = (
     b"{",
@@ -87,6 +88,20 @@ def lose_redis(run: Run) -> Verdict:
 def restart_broker(run: Run) -> Verdict:
     """4: the MQTT broker restarted; what it had confirmed is kept. A device may have to send a message again, with its time."""
     return run.under_load(lambda: run.kill("mqtt", signal.SIGTERM), untimed=False)
+
+
+def restart_rabbitmq(run: Run) -> Verdict:
+    """4: RabbitMQ killed; it needs seconds to come up, and what it had confirmed lies in a quorum queue."""
+    if not run.has_amqp:
+        return Verdict(run.count_stored([]), "RabbitMQ is not installed")
+    return run.under_load(lambda: run.kill("amqp"), untimed=False, back_seconds=RABBITMQ_SECONDS)
+
+
+def kill_amqp_listener(run: Run) -> Verdict:
+    """1: kill -9 of the AMQP listener."""
+    if not run.has_amqp:
+        return Verdict(run.count_stored([]), "RabbitMQ is not installed")
+    return run.under_load(lambda: run.kill("listen-amqp"))
 
 
 def send_poison(run: Run) -> Verdict:
@@ -172,7 +187,7 @@ def shift_clock(run: Run) -> Verdict:
 
 def stop_gently(run: Run) -> Verdict:
     """14: SIGTERM to web, worker and listener under load: batches drained, exit 0 within 30 s."""
-    names = ("web", "worker", "listen-mqtt")
+    names = ("web", "worker", "listen-mqtt", *(("listen-amqp",) if run.has_amqp else ()))
     ends: dict[str, str] = {}
 
     def stop() -> str:
@@ -192,6 +207,7 @@ def stop_gently(run: Run) -> Verdict:
 FAULTS: dict[str, Callable[[Run], Verdict]] = {
     "14-sigterm": stop_gently,
     "1-listener": kill_process("listen-mqtt"),
+    "1-amqp-listener": kill_amqp_listener,
     "1-worker": kill_process("worker"),
     "1-web": kill_process("web"),
     "1-beat": kill_process("beat"),
@@ -202,6 +218,7 @@ FAULTS: dict[str, Callable[[Run], Verdict]] = {
     "3-redis-emptied": flush_redis,
     "3-redis-away": lose_redis,
     "4-broker-restarted": restart_broker,
+    "4-rabbitmq-killed": restart_rabbitmq,
     "6-poison-and-flood": send_poison,
     "7-out-of-order": send_out_of_order,
     "13-clocks": shift_clock,

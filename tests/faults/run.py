@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tests.faults.senders import HttpSender, MqttSender, Sender
+from tests.faults.senders import AmqpSender, HttpSender, MqttSender, Sender
 from tests.faults.tally import Tally, count
 from tests.platform import FOREIGN_VARIABLES, ROOT, Platform, wait_until
 
@@ -43,7 +43,7 @@ class Run:
         self._number = 0
 
     def senders(self, *, untimed: bool = True) -> list[Sender]:
-        """Return fresh senders over every protocol, timed and, over MQTT, without a time of their own."""
+        """Return fresh senders over every protocol, timed and, over MQTT and AMQP, without a time of their own."""
         self._number += 1
         name = f"fault_{self._number}_{int(time.time())}"
         found: list[Sender] = [
@@ -52,9 +52,26 @@ class Run:
         ]
         if untimed:
             found.append(MqttSender(self.platform, "furnace-2", metric=f"{name}_b", rate=150, is_timed=False))
+        if self.has_amqp:
+            wait_until(lambda: self.platform.is_ready("listen-amqp"), seconds=60)  # RabbitMQ starts last
+            found.append(AmqpSender(self.platform, "conveyor-2", metric=f"{name}_d", rate=50))
+            if untimed:
+                found.append(AmqpSender(self.platform, "tank-3", metric=f"{name}_e", rate=50, is_timed=False))
         return found
 
-    def under_load(self, break_it: Callable[[], str], *, untimed: bool = True, mend: Callable[[], None] | None = None) -> Verdict:
+    @property
+    def has_amqp(self) -> bool:
+        """Whether RabbitMQ is on this machine."""
+        return "amqp" in self.platform.demo
+
+    def under_load(
+        self,
+        break_it: Callable[[], str],
+        *,
+        untimed: bool = True,
+        mend: Callable[[], None] | None = None,
+        back_seconds: float = BACK_SECONDS,
+    ) -> Verdict:
         """Send, break, go on sending, and count what came through."""
         senders = self.senders(untimed=untimed)
         for sender in senders:
@@ -69,7 +86,7 @@ class Run:
         for sender in senders:
             sender.finish()
         tally = self.count_stored(senders)
-        late = f"messages came again only after {back:.1f} s" if back > BACK_SECONDS else ""
+        late = f"messages came again only after {back:.1f} s" if back > back_seconds else ""
         errors = sum(sender.server_errors for sender in senders)
         return Verdict(tally, f"{remark}; ingest again after {back:.1f} s", late or self._check_ledger(), errors)
 
@@ -90,7 +107,7 @@ class Run:
 
     def _wait_until_messages_come(self, since: float) -> float:
         """Return the seconds until every protocol's messages are stored again."""
-        protocols = ("mqtt", "http")
+        protocols = ("mqtt", "http", "amqp") if self.has_amqp else ("mqtt", "http")
 
         before: list[int] = []
 

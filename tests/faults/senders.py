@@ -8,6 +8,7 @@ import urllib.request
 from typing import Any
 
 import paho.mqtt.client as paho
+import pika
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.faults.tally import Log
@@ -107,6 +108,43 @@ class MqttSender(Sender):
         super().finish()
         self.client.disconnect()
         self.client.loop_stop()
+
+
+class AmqpSender(Sender):
+    """Publisher confirms, one message after the other; again over a new connection until it is confirmed."""
+
+    protocol = "amqp"
+
+    def __init__(self, platform: Platform, key: str, **options: Any) -> None:
+        super().__init__(platform, key, **options)
+        amqp = platform.demo["amqp"]
+        login = pika.PlainCredentials(self.entry["username"], self.entry["password"])
+        self._parameters = pika.ConnectionParameters(amqp["host"], amqp["port"], credentials=login)
+        self._channel: Any = None
+
+    def send(self, number: int) -> None:
+        self.log.sent.add(number)
+        deadline = time.monotonic() + FINISH_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                self._channel = self._channel or self._connect()
+                self._channel.basic_publish("iiot.telemetry", f"acme.{self.key}.telemetry", self.message(number), mandatory=True)
+            except (pika.exceptions.AMQPError, OSError):
+                self._channel = None
+                time.sleep(0.3)
+            else:
+                self.log.acknowledged.add(number)
+                return
+
+    def _connect(self) -> Any:
+        channel = pika.BlockingConnection(self._parameters).channel()
+        channel.confirm_delivery()
+        return channel
+
+    def finish(self) -> None:
+        super().finish()
+        if self._channel is not None and self._channel.connection.is_open:
+            self._channel.connection.close()
 
 
 class HttpSender(Sender):

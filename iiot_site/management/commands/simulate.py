@@ -33,7 +33,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: simulator.request_stop())
         try:
-            are_connected = simulator.wait_until_connected()
+            are_connected = simulator.wait_until_connected(with_late=options["once"])
             if options["once"] and not are_connected:
                 raise CommandError("The broker did not accept every device; is the platform running?")
             if ready_file := os.environ.get("IIOT_READY_FILE"):
