@@ -1,7 +1,7 @@
-"""Reads the OPC UA servers of all tenants.
+"""Reads the OPC UA servers of all tenants, and runs our own.
 
-Three threads: one runs an asyncio loop with a session per server, the main thread stores, a third follows what tenants
-configure. A server that does not answer holds up nobody.
+Four threads: one runs an asyncio loop with a session per server, the main thread stores, a third follows what tenants
+configure, a fourth serves. A server that does not answer holds up nobody.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from protocols.following import SettingsFollower, TenantSettings
 from protocols.listening import ListenerCore
 from protocols.opcua.commits import Commits
 from protocols.opcua.identity import Identity
+from protocols.opcua.serving import ServerThread
 from protocols.opcua.session import ServerSession
 from protocols.opcua.settings import OpcUaSettings, load_opcua_settings
 from protocols.opcua.values import LastValue
@@ -51,6 +52,7 @@ class OpcUaListener:
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_log_loop_error)
         self._thread = threading.Thread(target=self._loop.run_forever, name="opcua", daemon=True)
+        self._server = ServerThread(identity)
         self._sessions: dict[Key, ServerSession] = {}  # changed in the loop's thread only
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._surplus: dict[Key, OpcUaReport] = {}
@@ -70,9 +72,11 @@ class OpcUaListener:
     def _connect(self) -> None:
         self._thread.start()
         self._follower.start()
+        self._server.start()
 
     def _disconnect(self) -> None:
         self._follower.stop()
+        self._server.stop()
         asyncio.run_coroutine_threadsafe(self._end_all(), self._loop).result(timeout=END_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=END_SECONDS)
@@ -84,7 +88,7 @@ class OpcUaListener:
 
     def _find_error(self) -> str:
         """What is wrong with the listener; a tenant's server shows its own errors to that tenant."""
-        return self._follower.last_error
+        return self._follower.last_error or self._server.last_error
 
     def write_states(self) -> None:
         """Write how servers do where that changed."""
