@@ -20,8 +20,10 @@ from django_tenants.utils import schema_context
 from kombu.exceptions import OperationalError as BrokerError
 
 from devices.types import DeviceRef, MetricRef
+from protocols.frames import keep_frames
 from protocols.resolution import resolve_watched_series
 from protocols.rules_gate import RulesGate
+from protocols.types import RawMessage
 from rules.tasks import evaluate_series_task
 from rules.types import SeriesSince
 from telemetry.live import push_readings
@@ -51,6 +53,7 @@ class Committed:
     values: Sequence[StoredValue]
     message_count: int
     now: datetime
+    frames: Sequence[RawMessage] = ()  # of devices that somebody looks at
 
 
 def hand_on_now(batch: Committed) -> None:
@@ -61,6 +64,7 @@ def hand_on_now(batch: Committed) -> None:
 
 def _show(batch: Committed) -> None:
     count_messages(batch.schema, batch.message_count, batch.now)
+    keep_frames(batch.schema, batch.frames)
     if batch.values:
         push_readings(batch.schema, ((value.device, value.metric, value.reading) for value in batch.values))
 

@@ -25,6 +25,7 @@ from protocols.activity import remember_written, select_due
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
 from protocols.errors import MessageError, RateLimitedError
+from protocols.frames import list_watched
 from protocols.handoff import Committed, StoredValue, hand_on_now
 from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples
 from protocols.receipt_times import claim_receipt_time
@@ -192,7 +193,9 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     )
     duplicates = outcome.duplicates + sum(count_repeated(len(item.samples)) for item in items if item.index in repeated)
     nothing_taken = find_refused(sample_counts, refusals)
-    return BatchOutcome(outcome.stored, duplicates, refusals, nothing_taken), Committed(schema, tuple(values), len(items), now)
+    wanted = list_watched(schema)
+    frames = [i.message for i in fresh if i.message.device in wanted and i.index not in nothing_taken] if wanted else ()
+    return BatchOutcome(outcome.stored, duplicates, refusals, nothing_taken), Committed(schema, tuple(values), len(items), now, frames)
 
 
 def _record_activity(schema: str, seen: Mapping[int, datetime], listener: str) -> None:

@@ -71,6 +71,7 @@ ACCESS: dict[str, str] = {
     "DELETE /provisioning-keys/{}": "credential:write",
     "GET /devices/{}/latest": "telemetry:read",
     "GET /devices/{}/health": "telemetry:read",
+    "GET /devices/{}/frames": "telemetry:read",
     "GET /devices/{}/telemetry": "telemetry:read",
     "GET /telemetry": "telemetry:read",
     "POST /telemetry": "telemetry:write",

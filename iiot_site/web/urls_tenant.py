@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from iiot_site.web import codec_views, credential_views, device_views, ingest_views, opcua_views, overview_views
+from iiot_site.web import codec_views, credential_views, device_views, frame_views, ingest_views, opcua_views, overview_views
 
 urlpatterns = [
     path("", overview_views.show_overview, name="home"),
@@ -16,6 +16,7 @@ urlpatterns = [
     path("devices/<uuid:device_id>", device_views.show_device, name="device"),
     path("devices/<uuid:device_id>/incidents", device_views.show_device_incidents, name="device-incidents"),
     path("devices/<uuid:device_id>/health", device_views.show_device_health, name="device-health"),
+    path("devices/<uuid:device_id>/frames", frame_views.show_frames, name="device-frames"),
     path("devices/<uuid:device_id>/chart", device_views.show_device_chart, name="device-chart"),
     path("devices/<uuid:device_id>/credentials", credential_views.show_credentials, name="device-credentials"),
     path("devices/<uuid:device_id>/credentials/issue", credential_views.issue_device_credential, name="device-credential-issue"),
