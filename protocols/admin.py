@@ -10,7 +10,21 @@ from tenants.admin_base import ReadOnlyMixin, SharedModelAdmin
 class ListenerStateAdmin(ReadOnlyMixin, SharedModelAdmin):
     """They write it themselves, every few seconds."""
 
-    list_display = ("name", "state", "heartbeat_at", "messages", "rejected", "host", "clock_offset_seconds", "last_error")
+    list_display = (
+        "name",
+        "state",
+        "heartbeat_at",
+        "restarts",
+        "messages",
+        "rejected",
+        "messages_per_second",
+        "bytes_per_second",
+        "latency_p99_ms",
+        "buffer_fill",
+        "host",
+        "clock_offset_seconds",
+        "last_error",
+    )
 
 
 @admin.register(OutageGap)

@@ -36,6 +36,11 @@ class BatchBuffer:
     def __len__(self) -> int:
         return len(self._messages)
 
+    @property
+    def fill(self) -> float:
+        """How full it is, from 0 to 1, by number or bytes, whichever is more."""
+        return min(1.0, max(len(self._messages) / self._capacity, self._bytes / self._capacity_bytes))
+
     def put(self, message: RawMessage) -> bool:
         """Add a message, waiting while the buffer is full. False, and not added, once the buffer is closed."""
         with self._changed:

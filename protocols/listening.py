@@ -20,6 +20,8 @@ from iiot_site.lib.clock import clock_offset
 from protocols.buffer import BatchBuffer
 from protocols.credits import Credits, Limits
 from protocols.handoff import HandOffThread
+from protocols.meter import Load
+from protocols.resolution import count_lookups
 from protocols.selectors import seconds_since_heartbeat
 from protocols.services import Heartbeat, record_heartbeat
 from protocols.types import BatchOutcome, RawMessage
@@ -49,7 +51,7 @@ class ListenerCore:
     """One listener's way from socket to database; `run` returns after `request_stop`, with what was taken in stored.
 
     `on_beat` runs with each heartbeat in the main thread and may use the database. `find_error` names a fault that
-    lasts, shown before the last one that passed.
+    lasts, shown before the last one that passed. `count_connections` tells how many there are, where that can be told.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class ListenerCore:
         ready_file: Path | None = None,
         on_beat: Callable[[], None] = do_nothing,
         find_error: Callable[[], str] = str,
+        count_connections: Callable[[], int | None] = do_nothing,
     ) -> None:
         self.name = name
         self.is_stopping = False
@@ -68,6 +71,7 @@ class ListenerCore:
         self._ready_file = ready_file
         self._on_beat = on_beat
         self._find_error = find_error
+        self._count_connections = count_connections
         self._buffer = BatchBuffer(batch_size=batch_size, capacity=max(10_000, 4 * batch_size))
         self._hand_off = HandOffThread()
         self._limits = make_limits()
@@ -114,13 +118,13 @@ class ListenerCore:
 
     def report_error(self, error: str) -> None:
         """Show an error on the listeners' page and in the log."""
-        self._writer.last_error = error
+        self._writer.meter.note_error(error, timezone.now())
         logger.warning("%s", error)
 
     @property
     def last_error(self) -> str:
         """What went wrong last."""
-        return self._find_error() or self._writer.last_error
+        return self._find_error() or self._writer.meter.last_error
 
     # --- For the main thread
 
@@ -177,8 +181,28 @@ class ListenerCore:
             pid=os.getpid(),
             state=self._state,
             started_at=self._started_at,
-            messages=self._writer.message_count,
-            rejected=self._writer.rejected_count,
+            messages=self._writer.meter.messages,
+            rejected=self._writer.meter.rejected,
             last_error=self.last_error,
             clock_offset_seconds=offset.total_seconds(),
+            load=self._measure(),
+        )
+
+    def _measure(self) -> Load:
+        meter = self._writer.meter
+        messages_per_second, bytes_per_second = meter.rates(time.monotonic())
+        latencies = meter.latencies_ms()
+        hits, misses = count_lookups()
+        return Load(
+            bytes=meter.bytes,
+            messages_per_second=messages_per_second,
+            bytes_per_second=bytes_per_second,
+            latency_p50_ms=latencies[0] if latencies else None,
+            latency_p99_ms=latencies[1] if latencies else None,
+            buffer_length=len(self._buffer),
+            buffer_fill=self._buffer.fill,
+            connections=self._count_connections(),
+            errors=meter.errors(),
+            cache_hits=hits,
+            cache_misses=misses,
         )

@@ -1,5 +1,7 @@
 """What listeners remember. Shared schema: one listener serves every tenant."""
 
+from datetime import datetime
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
@@ -16,11 +18,38 @@ class ListenerState(models.Model):
     messages = models.BigIntegerField(default=0)
     rejected = models.BigIntegerField(default=0)
     last_error = models.CharField(max_length=500, blank=True)
+    bytes = models.BigIntegerField(default=0)
+    messages_per_second = models.FloatField(default=0.0)
+    bytes_per_second = models.FloatField(default=0.0)
+    latency_p50_ms = models.FloatField(null=True, help_text="From receipt to commit, of the last batches.")
+    latency_p99_ms = models.FloatField(null=True)
+    buffer_length = models.IntegerField(default=0)
+    buffer_fill = models.FloatField(default=0.0, help_text="From 0 to 1.")
+    connections = models.IntegerField(null=True)
+    restarts = models.IntegerField(default=0, help_text="New processes since the first.")
+    errors = models.JSONField(default=list, help_text="The last ones, with their times.")
+    cache_hits = models.BigIntegerField(default=0, help_text="Look-ups since the start that needed no database.")
+    cache_misses = models.BigIntegerField(default=0)
     connected_at = models.DateTimeField(null=True, help_text="The last heartbeat at which messages could come in.")
     clock_offset_seconds = models.FloatField(default=0, help_text="How far the database's clock is ahead of its host's.")
 
     def __str__(self) -> str:
         return f"{self.name}: {self.state}"
+
+    @property
+    def buffer_percent(self) -> int:
+        """How full the buffer is."""
+        return round(self.buffer_fill * 100)
+
+    @property
+    def cache_hit_percent(self) -> float | None:
+        """How many look-ups needed no database; None before the first."""
+        asked = self.cache_hits + self.cache_misses
+        return 100 * self.cache_hits / asked if asked else None
+
+    def list_errors(self) -> list[dict[str, object]]:
+        """Return the last errors with their times, the newest first."""
+        return [{"at": datetime.fromisoformat(error["at"]), "text": error["text"]} for error in reversed(self.errors)]
 
 
 class PlatformPulse(models.Model):

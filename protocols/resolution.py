@@ -22,6 +22,18 @@ _lock = Lock()
 _devices: TTLCache[tuple[str, str], DeviceRef] = TTLCache(maxsize=50_000, ttl=TTL_SECONDS)
 _metrics: TTLCache[tuple[str, int], dict[str, MetricRef]] = TTLCache(maxsize=10_000, ttl=TTL_SECONDS)
 _watched: TTLCache[str, WatchedSeries] = TTLCache(maxsize=1_000, ttl=WATCHED_TTL_SECONDS)
+_lookups = {"hits": 0, "misses": 0}
+
+
+def count_lookups() -> tuple[int, int]:
+    """Return how many look-ups of this process needed no database, and how many did."""
+    return _lookups["hits"], _lookups["misses"]
+
+
+def _count(*, asked: int, missing: int) -> None:
+    with _lock:
+        _lookups["hits"] += asked - missing
+        _lookups["misses"] += missing
 
 
 def resolve_devices(schema: str, keys: Collection[str]) -> dict[str, DeviceRef]:
@@ -30,6 +42,7 @@ def resolve_devices(schema: str, keys: Collection[str]) -> dict[str, DeviceRef]:
         known = {key: ref for key in keys if (ref := _devices.get((schema, key))) is not None}
     # What no device can be called is not asked for: the database refuses a NUL, and with it the whole batch.
     missing = [key for key in keys if key not in known and _DEVICE_KEY.match(key)]
+    _count(asked=len(keys), missing=len(missing))
     if missing:
         loaded = load_device_refs(missing)
         with _lock:
@@ -43,6 +56,7 @@ def resolve_metrics(schema: str, device_type_ids: Collection[int]) -> dict[int, 
     with _lock:
         known = {type_id: refs for type_id in device_type_ids if (refs := _metrics.get((schema, type_id))) is not None}
     missing = [type_id for type_id in device_type_ids if type_id not in known]
+    _count(asked=len(device_type_ids), missing=len(missing))
     if missing:
         loaded: dict[int, dict[str, MetricRef]] = {type_id: {} for type_id in missing}
         for (type_id, key), ref in load_metric_refs(missing).items():
@@ -64,6 +78,7 @@ def resolve_watched_series(schema: str) -> WatchedSeries:
     """Return which series of the current tenant some rule reads."""
     with _lock:
         watched = _watched.get(schema)
+    _count(asked=1, missing=watched is None)
     if watched is None:
         watched = load_watched_series()
         with _lock:

@@ -1,8 +1,10 @@
 """Reads of what listeners have reported."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from protocols.models import ListenerState
+
+ALIVE_WITHIN = timedelta(seconds=15)
 
 
 def seconds_since_heartbeat(*, name: str, now: datetime) -> float:

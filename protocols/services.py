@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
 
+from protocols.meter import Load
 from protocols.models import ListenerState
 from protocols.outages import record_connected
 from telemetry.services import record_ingest, record_rejections
@@ -29,11 +30,13 @@ class Heartbeat:
     rejected: int
     last_error: str
     clock_offset_seconds: float = 0.0
+    load: Load = field(default_factory=Load)
 
 
 @transaction.atomic
 def record_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
-    """Replace what is known about the listener of this name; `now` is by the database's clock."""
+    """Replace what is known about the listener of this name; `now` is by the database's clock. Another process counts as a restart."""
+    load = heartbeat.load
     reported: dict[str, Any] = {
         "host": heartbeat.host[:120],
         "pid": heartbeat.pid,
@@ -44,10 +47,23 @@ def record_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
         "rejected": heartbeat.rejected,
         "last_error": heartbeat.last_error[:500],
         "clock_offset_seconds": heartbeat.clock_offset_seconds,
+        "bytes": load.bytes,
+        "messages_per_second": load.messages_per_second,
+        "bytes_per_second": load.bytes_per_second,
+        "latency_p50_ms": load.latency_p50_ms,
+        "latency_p99_ms": load.latency_p99_ms,
+        "buffer_length": load.buffer_length,
+        "buffer_fill": load.buffer_fill,
+        "connections": load.connections,
+        "errors": [{"at": at.isoformat(), "text": text[:500]} for at, text in load.errors],
+        "cache_hits": load.cache_hits,
+        "cache_misses": load.cache_misses,
     }
+    before = ListenerState.objects.select_for_update().filter(name=heartbeat.name).first()
+    if before is not None and before.started_at != heartbeat.started_at:
+        reported["restarts"] = before.restarts + 1
     if heartbeat.state == CONNECTED:
-        before = ListenerState.objects.select_for_update().filter(name=heartbeat.name).values_list("connected_at", flat=True).first()
-        record_connected(listener=heartbeat.name, since=before, now=now)
+        record_connected(listener=heartbeat.name, since=before.connected_at if before else None, now=now)
         reported["connected_at"] = now
     ListenerState.objects.update_or_create(name=heartbeat.name, defaults=reported)
 

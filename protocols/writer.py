@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from protocols.buffer import BatchBuffer
 from protocols.credits import Limits
 from protocols.handoff import Committed
+from protocols.meter import Meter
 from protocols.pipeline import process_messages
 from protocols.types import BatchOutcome, RawMessage
 
@@ -40,9 +41,7 @@ class BatchWriter:
         self._on_turn = on_turn
         self._limits = limits
         self._drain_until: float | None = None
-        self.message_count = 0
-        self.rejected_count = 0
-        self.last_error = ""
+        self.meter = Meter()
 
     def request_stop(self) -> None:
         """Take nothing more in and end once the buffer is empty. Only sets a flag, so a signal handler may call it."""
@@ -70,8 +69,9 @@ class BatchWriter:
                 outcome = process_messages(messages=batch, now=timezone.now(), hand_on=self._hand_on, uncovered=uncovered)
             except Exception as exc:  # noqa: BLE001  # the listener's loop: whatever it was, nothing is acknowledged and nothing is lost
                 failed_at = failed_at or time.monotonic()
-                self.last_error = f"{type(exc).__name__}: {exc}"[:500]
-                logger.warning("a batch of %d messages was not stored, next try in %.1f s: %s", len(batch), delay, self.last_error)
+                error = f"{type(exc).__name__}: {exc}"[:500]
+                self.meter.note_error(error, timezone.now())
+                logger.warning("a batch of %d messages was not stored, next try in %.1f s: %s", len(batch), delay, error)
                 connection.close()
                 # The commit may have succeeded before its confirmation was lost, so it may be there already.
                 batch = [_as_retried(message) for message in batch]
@@ -81,9 +81,13 @@ class BatchWriter:
             else:
                 if failed_at is not None:
                     self._limits.forgive(time.monotonic() - failed_at)
+                self.meter.note_batch(
+                    messages=len(batch),
+                    rejected=len({refusal.index for refusal in outcome.refusals}),
+                    size=sum([len(message.payload) for message in batch]),
+                    seconds=(timezone.now() - batch[0].received_at).total_seconds(),
+                )
                 self._acknowledge(batch, outcome)
-                self.message_count += len(batch)
-                self.rejected_count += len({refusal.index for refusal in outcome.refusals})
                 return True
 
     def _sleep(self, seconds: float) -> bool:

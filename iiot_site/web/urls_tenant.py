@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from iiot_site.web import codec_views, credential_views, device_views, frame_views, ingest_views, opcua_views, overview_views
+from iiot_site.web import codec_views, credential_views, device_views, frame_views, ingest_views, listener_views, opcua_views, overview_views
 
 urlpatterns = [
     path("", overview_views.show_overview, name="home"),
@@ -11,6 +11,7 @@ urlpatterns = [
     path("overview/silent", overview_views.show_silent, name="overview-silent"),
     path("overview/rate", overview_views.show_rate, name="overview-rate"),
     path("ingest", ingest_views.show_ingest, name="ingest"),
+    path("listeners", listener_views.show_listeners, name="listeners"),
     path("ingest/rejected", ingest_views.show_rejected, name="rejected-messages"),
     path("devices", device_views.show_devices, name="devices"),
     path("devices/<uuid:device_id>", device_views.show_device, name="device"),

@@ -1,7 +1,7 @@
 """`POST /telemetry`, which shares its path with the history of readings, and the listeners."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
 from protocols.errors import MessageError, MessageRefusedError
 from protocols.models import ListenerState
 from protocols.pipeline import process_messages
+from protocols.selectors import ALIVE_WITHIN
 from protocols.services import record_refused_messages
 from protocols.types import BatchOutcome, RawMessage, Refusal
 from telemetry.api.views import HistoryView
@@ -33,7 +34,6 @@ from telemetry.types import NewRejection
 SOURCE = "POST /api/v1/telemetry"
 # Formats that may carry messages of several devices, each naming its own.
 ENVELOPE_PARSERS: dict[str, Callable[..., object]] = {"json": parse_json, "cbor": parse_cbor}
-ALIVE_WITHIN = timedelta(seconds=15)
 
 FLAT_EXAMPLE = OpenApiExample("By a device, with its token", {"temperature": 21.5, "running": True}, request_only=True)
 BATCH_EXAMPLE = OpenApiExample(

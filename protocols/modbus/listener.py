@@ -23,7 +23,7 @@ from connections.services import record_modbus_states
 from connections.types import ConnectionReport, ModbusTarget
 from protocols.following import SettingsFollower, TenantSettings
 from protocols.listening import ListenerCore
-from protocols.modbus.poller import FAILING, Poller
+from protocols.modbus.poller import CONNECTED, FAILING, Poller
 from protocols.types import BatchOutcome, RawMessage
 from tenants.selectors import list_active_tenants
 
@@ -42,7 +42,12 @@ class ModbusListener:
 
     def __init__(self, *, ready_file: Path | None = None) -> None:
         self._core = ListenerCore(
-            name="modbus", acknowledge=_acknowledge_nothing, ready_file=ready_file, on_beat=self._write_states, find_error=self._find_error
+            name="modbus",
+            acknowledge=_acknowledge_nothing,
+            ready_file=ready_file,
+            on_beat=self._write_states,
+            find_error=self._find_error,
+            count_connections=self._count_connections,
         )
         self._follower = SettingsFollower(load=load_modbus_targets, publish=self._on_settings)
         self._resolver = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
@@ -78,6 +83,9 @@ class ModbusListener:
         if not self._thread.is_alive():
             self._loop.close()
         self._resolver.shutdown(wait=False, cancel_futures=True)
+
+    def _count_connections(self) -> int:
+        return sum(poller.report.state == CONNECTED for poller in list(self._pollers.values()))
 
     def _find_error(self) -> str:
         return self._follower.last_error

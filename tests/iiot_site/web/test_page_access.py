@@ -24,6 +24,7 @@ PAGES = [
     "ingest",
     "ingest?span=7d",
     "ingest/rejected",
+    "listeners",
     "opcua",
     "codec-bench",
     "incidents",

@@ -1,0 +1,112 @@
+"""The listeners: how each process does, and what this tenant's devices send through it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.http import require_GET
+
+from connections.models import ModbusConnection
+from protocols.models import ListenerState
+from protocols.selectors import ALIVE_WITHIN
+from telemetry.ledger import load_ledger
+from telemetry.types import LedgerRow
+from tenants.page_access import page
+from tenants.permissions import allows
+
+RATE_SPAN = timedelta(minutes=5)
+REASONS_SPAN = timedelta(hours=24)
+FAILING_SHOWN = 5
+TITLES = {"mqtt": "MQTT", "amqp": "AMQP", "coap": "CoAP", "opcua": "OPC UA", "modbus": "Modbus TCP", "http": "HTTP"}
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What this tenant sent through one listener: messages and values a second over five minutes, refusals over a day."""
+
+    messages_per_second: float
+    values_per_second: float
+    rejected: int
+    reasons: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One listener; `process` is None for HTTP, which the web process serves. `silent_since` is set where it stopped reporting."""
+
+    name: str
+    title: str
+    process: ListenerState | None
+    silent_since: datetime | None
+    traffic: Traffic
+
+
+@page("device:read")
+@require_GET
+def show_listeners(request: HttpRequest) -> HttpResponse:
+    """Every listener; an htmx request gets the list alone.
+
+    A listener serves all tenants: its health is shown to everybody, its totals and errors, which may tell of others, to
+    administrators of the platform. Rates and refusals are from the tenant's own ledger.
+    """
+    now = timezone.now()
+    permissions = request.membership.permissions  # type: ignore[attr-defined]  # set by the middleware
+    sees_traffic = allows(permissions, "telemetry:read")
+    ledger = load_ledger(start=now - REASONS_SPAN, end=now + timedelta(minutes=1), bucket="minute") if sees_traffic else []
+    context: dict[str, object] = {
+        "rows": make_rows(list(ListenerState.objects.order_by("name")), ledger, now),
+        "sees_traffic": sees_traffic,
+        "sees_totals": bool(getattr(request.user, "is_platform_admin", False)),
+        "failing": _list_failing() if allows(permissions, "connection:read") else [],
+    }
+    whole = "web/_listeners.html" if getattr(request, "htmx", False) else "web/listeners.html"
+    response = render(request, whole, context)
+    patch_vary_headers(response, ["HX-Request"])
+    return response
+
+
+def make_rows(processes: Sequence[ListenerState], ledger: Sequence[LedgerRow], now: datetime) -> list[Row]:
+    """Put processes and what came through them side by side, in order of their names."""
+    by_name = {process.name: process for process in processes}
+    return [
+        Row(
+            name=name,
+            title=TITLES.get(name, name),
+            process=by_name.get(name),
+            silent_since=_silent_since(by_name.get(name), now),
+            traffic=sum_traffic([row for row in ledger if row.listener == name], now),
+        )
+        for name in sorted(by_name.keys() | {row.listener for row in ledger})
+    ]
+
+
+def sum_traffic(rows: Sequence[LedgerRow], now: datetime) -> Traffic:
+    """Add up one listener's minutes."""
+    recent = [row for row in rows if row.time >= now - RATE_SPAN]
+    reasons: Counter[str] = Counter()
+    for row in rows:
+        reasons.update(row.rejected_by_reason)
+    seconds = RATE_SPAN.total_seconds()
+    return Traffic(
+        messages_per_second=sum(row.messages for row in recent) / seconds,
+        values_per_second=sum(row.received for row in recent) / seconds,
+        rejected=reasons.total(),
+        reasons=reasons.most_common(),
+    )
+
+
+def _silent_since(process: ListenerState | None, now: datetime) -> datetime | None:
+    if process is None or (process.state != "stopped" and process.heartbeat_at >= now - ALIVE_WITHIN):
+        return None
+    return process.heartbeat_at
+
+
+def _list_failing() -> Sequence[ModbusConnection]:
+    """Return some of the tenant's Modbus connections that are in trouble, the latest first."""
+    troubled = ModbusConnection.objects.filter(is_enabled=True).exclude(last_error="")
+    return list(troubled.select_related("device").order_by("-state_at")[:FAILING_SHOWN])

@@ -1,0 +1,104 @@
+"""The page Listeners: health for everybody, a tenant's own traffic, totals for platform administrators only."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from connections.models import ModbusConnection
+from devices.models import Device
+from protocols.meter import Load
+from protocols.models import ListenerState
+from protocols.services import Heartbeat, record_heartbeat
+from telemetry.services import record_ingest
+from telemetry.types import IngestCount
+from tenants.models import Tenant, User
+from tenants.services import ensure_membership
+from tests.conftest import MakeBrowser
+
+Beat = Callable[..., None]
+PATH = "/t/acme/listeners"
+
+
+@pytest.fixture
+def beat(db: None) -> Beat:
+    """Return `beat(name, state="connected", age=0, started_at=None, **load)`."""
+    now = timezone.now()
+
+    def make(name: str, *, state: str = "connected", age: float = 0, started_at: datetime | None = None, **load: object) -> None:
+        heartbeat = Heartbeat(
+            name,
+            "host-1",
+            17,
+            state,
+            started_at or now - timedelta(hours=1),
+            5_000_000,
+            7,
+            "",
+            load=Load(**load),  # type: ignore[arg-type]  # passed on
+        )
+        record_heartbeat(heartbeat=heartbeat, now=now - timedelta(seconds=age))
+
+    return make
+
+
+def test_before_any_listener_has_run_the_page_says_so(acme: Tenant, acme_viewer: User, browser: MakeBrowser) -> None:
+    assert "No listener has ever run" in browser(acme_viewer).get(PATH).content.decode()
+
+
+def test_each_listener_says_how_it_does(acme: Tenant, acme_viewer: User, browser: MakeBrowser, beat: Beat) -> None:
+    beat("mqtt", latency_p50_ms=12.4, latency_p99_ms=48.0, buffer_fill=0.25)
+    beat("amqp", age=40)
+    beat("opcua", state="connecting")
+    beat("modbus", state="stopped", age=90)
+    text = browser(acme_viewer).get(PATH).content.decode()
+    for words in ("Connected", "Silent", "40 s ago", "Connecting", "Stopped", "12 ms", "p99 48 ms", "25 %"):
+        assert words in text
+    assert 'hx-trigger="every 5s"' in text
+
+
+def test_a_tenant_sees_its_own_traffic_and_nobodys_totals(
+    acme: Tenant, globex: Tenant, acme_viewer: User, browser: MakeBrowser, beat: Beat
+) -> None:
+    now = timezone.now()
+    beat("mqtt", messages_per_second=4321.0, errors=((now, "a batch of globex was not stored"),))
+    with tenant_context(acme):
+        record_ingest(count=IngestCount("mqtt", 600, 590, 0, {"wrong_type": 10}, 300, 0, 0), now=now)
+    with tenant_context(globex):
+        record_ingest(count=IngestCount("mqtt", 99_000, 0, 0, {"too_old": 99_000}, 99_000, 0, 0), now=now)
+        record_ingest(count=IngestCount("http", 5, 5, 0, {}, 5, 0, 0), now=now)
+    text = browser(acme_viewer).get(PATH).content.decode()
+    assert "1.0/s" in text
+    assert "2.0 values/s" in text
+    assert "wrong_type 10" in text
+    for secret in ("4,321", "5,000,000", "globex", "too_old", "host-1", "HTTP"):
+        assert secret not in text
+
+
+def test_a_platform_administrator_sees_totals_and_errors(acme: Tenant, platform_admin: User, browser: MakeBrowser, beat: Beat) -> None:
+    ensure_membership(user=platform_admin, tenant=acme, role_names=["viewer"])
+    beat("mqtt", messages_per_second=4321.0, cache_hits=98, cache_misses=2, connections=3, errors=((timezone.now(), "no <b>broker</b>"),))
+    text = browser(platform_admin).get(PATH).content.decode()
+    for words in ("4,321/s", "5,000,000 since the start", "98.0 %", "no &lt;b&gt;broker&lt;/b&gt;", "host-1"):
+        assert words in text
+
+
+def test_a_modbus_device_in_trouble_is_named_with_its_error(
+    acme: Tenant, pump: Device, acme_viewer: User, globex_admin: User, browser: MakeBrowser, beat: Beat
+) -> None:
+    beat("modbus")
+    with tenant_context(acme):
+        ModbusConnection.objects.create(device=pump, host="10.0.4.17", state="failing", last_error="holding 0: no answer")
+    assert "holding 0: no answer" in browser(acme_viewer).get(PATH).content.decode()
+    assert "holding 0" not in browser(globex_admin).get("/t/globex/listeners").content.decode()
+
+
+def test_another_process_counts_as_a_restart(db: None, beat: Beat) -> None:
+    started_at = timezone.now()
+    beat("mqtt", started_at=started_at)
+    beat("mqtt", started_at=started_at)
+    assert ListenerState.objects.get().restarts == 0
+    beat("mqtt", started_at=started_at + timedelta(seconds=9))
+    assert ListenerState.objects.get().restarts == 1
