@@ -44,7 +44,7 @@ class Check:
     ms: int = 0
 
 
-def _connect() -> "psycopg.Connection[tuple[Any, ...]]":
+def connect_directly() -> "psycopg.Connection[tuple[Any, ...]]":
     """A connection of its own: a thread of Django's would stay open, and would wait for ever on a dead host."""
     config = settings.DATABASES["default"]
     return psycopg.connect(
@@ -59,7 +59,7 @@ def _connect() -> "psycopg.Connection[tuple[Any, ...]]":
 
 def check_postgres() -> Check:
     """The database answers a query."""
-    with _connect() as connection:
+    with connect_directly() as connection:
         connection.execute("SELECT 1")
     return Check("ok")
 
@@ -110,7 +110,7 @@ def check_listeners() -> Check:
 
 def _list_listeners(*, is_amqp: bool) -> list[tuple[str, bool]]:
     """Return in words how each listener that was started is, and whether that is well."""
-    with _connect() as connection:
+    with connect_directly() as connection:
         rows = connection.execute(
             "SELECT name, state, clock_timestamp() - heartbeat_at FROM protocols_listenerstate"
             " WHERE state <> 'stopped' AND (name = 'amqp') = %s",
@@ -122,7 +122,7 @@ def _list_listeners(*, is_amqp: bool) -> list[tuple[str, bool]]:
 
 def check_watch() -> Check:
     """The watch over silent devices runs."""
-    with _connect() as connection:
+    with connect_directly() as connection:
         row = connection.execute("SELECT clock_timestamp() - beat_at FROM protocols_platformpulse").fetchone()
     if row is None or row[0] > WATCH_WITHIN:
         return Check("failed", "Silent devices are not noticed now. Look at beat.log and worker.log.")
@@ -131,7 +131,7 @@ def check_watch() -> Check:
 
 def check_clock() -> Check:
     """This host, the listeners' hosts and the database agree on the time, and nobody set a clock."""
-    with _connect() as connection:
+    with connect_directly() as connection:
         before = timezone.now()
         there = connection.execute("SELECT clock_timestamp()").fetchone()
         offsets = connection.execute("SELECT name, clock_offset_seconds FROM protocols_listenerstate WHERE state <> 'stopped'").fetchall()

@@ -55,6 +55,7 @@ TENANT_DOMAIN_MODEL = "tenants.Domain"
 
 MIDDLEWARE = [
     "iiot_site.web.health_middleware.HealthMiddleware",
+    "iiot_site.web.metrics_middleware.MetricsMiddleware",
     "protocols.amqp.access_middleware.BrokerAccessMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -199,6 +200,7 @@ LOGOUT_REDIRECT_URL = "/login"
 SESSION_COOKIE_AGE = int(timedelta(hours=8).total_seconds())
 SESSION_SAVE_EVERY_REQUEST = False
 SESSION_COOKIE_SAMESITE = "Lax"
+IIOT_METRICS_TOKEN = env.str("IIOT_METRICS_TOKEN", default="")
 IIOT_HTTPS = env.bool("IIOT_HTTPS", default=False)
 IIOT_PROXY_COUNT = env.int("IIOT_PROXY_COUNT", default=0)
 if IIOT_PROXY_COUNT:  # only a proxy that is there may say how the client came; without one anybody could
