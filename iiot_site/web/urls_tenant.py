@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from iiot_site.web import codec_views, credential_views, device_views, frame_views, ingest_views, listener_views, opcua_views, overview_views
+from iiot_site.web import (
+    codec_views,
+    credential_views,
+    device_views,
+    frame_views,
+    ingest_views,
+    listener_views,
+    opcua_views,
+    overview_views,
+)
 
 urlpatterns = [
     path("", overview_views.show_overview, name="home"),
