@@ -18,6 +18,13 @@ class MessageTooLargeError(MessageError):
     http_status = 413
 
 
+class UnsupportedFormatError(MessageError):
+    """A content format that no codec reads."""
+
+    code = "unsupported_format"
+    http_status = 415
+
+
 class NotUtf8Error(MessageError):
     """Bytes or escapes that are no Unicode text."""
 

@@ -11,7 +11,7 @@ from protocols.codecs.json import decode_telemetry, read_telemetry
 from protocols.codecs.line import decode_line, looks_like_line
 from protocols.codecs.plain import decode_plain, read_scalar
 from protocols.codecs.senml import LABELS, decode_senml, is_senml, read_senml
-from protocols.errors import MessageError
+from protocols.errors import MessageError, UnsupportedFormatError
 from protocols.types import Sample
 
 AUTO = "auto"
@@ -23,6 +23,9 @@ CODEC_BY_CONTENT_TYPE = {
     "application/senml+cbor": "senml",
     "text/plain": "",
 }
+UNSUPPORTED = "unsupported"  # stands for a content type or format that no codec reads
+# The same as numbers (RFC 7252 §12.3).
+CODEC_BY_CONTENT_FORMAT = {0: "", 50: "json", 60: "cbor", 110: "senml", 112: "senml"}
 
 
 class FrameContext(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +54,8 @@ def decode_frame(payload: bytes, *, codec: str, context: FrameContext) -> Decode
     """
     if codec == AUTO:
         return _detect(payload, context)
+    if codec == UNSUPPORTED:
+        raise UnsupportedFormatError("The platform reads JSON, CBOR, SenML, line protocol and plain values.")
     return DecodedFrame(codec, CODECS[codec](payload, context))
 
 

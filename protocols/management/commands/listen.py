@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from protocols.amqp.address import parse_broker_url as parse_amqp_url
 from protocols.amqp.listener import AmqpListener
 from protocols.amqp.logins import BrokerControl, ConnectionEnder
+from protocols.coap.address import CoapAddress
+from protocols.coap.listener import CoapListener
 from protocols.login_sync import LoginSync
 from protocols.modbus.listener import ModbusListener
 from protocols.mqtt.address import parse_broker_url
@@ -58,6 +60,11 @@ def make_amqp_listener(ready_file: Path | None) -> Listener:
     return AmqpListener(address, ready_file=ready_file, login_sync=login_sync)
 
 
+def make_coap_listener(ready_file: Path | None) -> Listener:
+    """Return the CoAP server at IIOT_COAP_BIND."""
+    return CoapListener(CoapAddress(settings.IIOT_COAP_BIND, settings.IIOT_COAP_PORT), ready_file=ready_file)
+
+
 def make_opcua_listener(ready_file: Path | None) -> Listener:
     """Return the listener that reads tenants' OPC UA servers."""
     return OpcUaListener(platform_identity(), ready_file=ready_file)
@@ -67,6 +74,7 @@ def make_opcua_listener(ready_file: Path | None) -> Listener:
 LISTENERS: dict[str, Callable[[Path | None], Listener]] = {
     "mqtt": make_mqtt_listener,
     "amqp": make_amqp_listener,
+    "coap": make_coap_listener,
     "opcua": make_opcua_listener,
     "modbus": lambda ready_file: ModbusListener(ready_file=ready_file),
 }

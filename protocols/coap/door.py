@@ -1,0 +1,199 @@
+"""The resources of the CoAP server, on the event loop: `/t` takes telemetry, `/.well-known/core` says what there is (RFC 6690).
+
+Answers to people we do not know stay small: they could be sent to a victim in whose name somebody asks (RFC 7252 §11.3).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiocoap import GET, POST, Message
+from aiocoap.protocol import Context
+from django.conf import settings
+
+from protocols.coap.address import show_peer
+from protocols.coap.blocks import Block, BlockSpool, cut_block
+from protocols.coap.discovery import LINK_FORMAT, SMALL_BLOCK, list_links
+from protocols.coap.gate import Gate, Sender
+from protocols.coap.refusals import (
+    BUSY,
+    CONTENT,
+    CONTINUE,
+    ENTITY_TOO_LARGE,
+    INTERNAL_ERROR,
+    METHOD_NOT_ALLOWED,
+    NOT_ACCEPTABLE,
+    NOT_FOUND,
+    NOT_LET_IN,
+    Answer,
+    Refused,
+)
+from protocols.coap.requests import Asked, read_request
+from protocols.codecs.registry import CODEC_BY_CONTENT_FORMAT, UNSUPPORTED
+from protocols.types import Delivery, RawMessage
+
+logger = logging.getLogger(__name__)
+
+CONSUMER = "coap"
+MAX_SPOOLED_BYTES = 16 * 1024 * 1024
+SPOOL_IDLE_SECONDS = 60.0
+
+Handle = Callable[[Any, Asked, Sender], None]
+
+
+class Door(Context):  # type: ignore[misc]  # aiocoap has no types
+    """Renders requests without a task of their own where the sender is known: most of them.
+
+    `offer` takes a message in or says no. `first_count` numbers the messages; until `repeats_until` (monotonic) a
+    message may be the repetition of one that a former process has stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        offer: Callable[[RawMessage], bool],
+        first_count: int,
+        repeats_until: float,
+    ) -> None:
+        super().__init__(loop=loop, loggername="coap-server")
+        self.gate = Gate()
+        self._offer = offer
+        self._count = first_count
+        self._repeats_until = repeats_until
+        self._unanswered: dict[int, tuple[Any, Any]] = {}
+        self._spool = BlockSpool(
+            max_bytes=settings.IIOT_MAX_MESSAGE_BYTES, max_total_bytes=MAX_SPOOLED_BYTES, idle_seconds=SPOOL_IDLE_SECONDS
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resources: dict[tuple[str, ...], tuple[Any, Handle]] = {("t",): (POST, self._take)}
+
+    @property
+    def count(self) -> int:
+        """The number of the newest message."""
+        return self._count
+
+    # --- What the main thread makes known
+
+    def answer(self, answers: Iterable[tuple[int, Answer]]) -> None:
+        """Answer messages that are committed or refused, by their numbers."""
+        for count, answer in answers:
+            waiting = self._unanswered.pop(count, None)
+            if waiting is not None:
+                respond(waiting[0], answer, block1=waiting[1])
+
+    def give_up(self) -> None:
+        """Tell all who wait that their messages may not be stored, and end the look-ups."""
+        self.answer([(count, BUSY) for count in list(self._unanswered)])
+        self.gate.close()
+
+    # --- Requests
+
+    def render_to_pipe(self, pipe: Any) -> None:
+        """Answer a request, now or later. Nothing that a request says may end in an exception here."""
+        try:
+            self._render(pipe)
+        except Refused as refused:
+            respond(pipe, refused.answer)
+        except Exception:  # the listener's loop: one request's trouble is not another's
+            logger.exception("a request could not be answered")
+            respond(pipe, Answer(INTERNAL_ERROR))
+
+    def _render(self, pipe: Any) -> None:
+        asked = read_request(pipe.request)
+        if asked.path == (".well-known", "core"):
+            self._discover(pipe, asked)
+            return
+        if asked.path not in self._resources:
+            raise Refused("not_found", code=NOT_FOUND)
+        code, handle = self._resources[asked.path]
+        if pipe.request.code != code:
+            raise Refused("not_allowed", code=METHOD_NOT_ALLOWED)
+        sender = self.gate.recall(asked.token)
+        if sender is not None:
+            handle(pipe, asked, sender)
+        elif not asked.token:
+            respond(pipe, NOT_LET_IN)
+        else:
+            self._start(self._identify(pipe, asked, handle))
+
+    def _start(self, work: Any) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _identify(self, pipe: Any, asked: Asked, handle: Handle) -> None:
+        try:
+            sender = await self.gate.identify(asked.token)
+            if sender is None:
+                respond(pipe, NOT_LET_IN)
+            else:
+                handle(pipe, asked, sender)
+        except Refused as refused:
+            respond(pipe, refused.answer)
+        except Exception:  # the listener's loop, as above
+            logger.exception("a request could not be answered")
+            respond(pipe, Answer(INTERNAL_ERROR))
+
+    def _discover(self, pipe: Any, asked: Asked) -> None:
+        if pipe.request.code != GET:
+            raise Refused("not_allowed", code=METHOD_NOT_ALLOWED)
+        if asked.accept not in (None, LINK_FORMAT):
+            raise Refused("not_acceptable", code=NOT_ACCEPTABLE)
+        payload, block = cut_block(list_links(asked.query).encode(), asked.block2, exponent=SMALL_BLOCK)
+        message = Message(code=CONTENT, payload=payload, content_format=LINK_FORMAT)
+        if block is not None:
+            message.opt.block2 = (block.number, block.more, block.exponent)
+        send(pipe, message)
+
+    def _take(self, pipe: Any, asked: Asked, sender: Sender) -> None:
+        """Take a message, or a block of one, into the buffer; the answer comes after the commit."""
+        request, payload = pipe.request, pipe.request.payload
+        peer = show_peer(request.remote.sockaddr)
+        if asked.block1 is not None:
+            whole = self._assemble(asked.block1, payload, key=(peer, asked.query, asked.request_tag), sender=sender)
+            if whole is None:
+                respond(pipe, Answer(CONTINUE), block1=request.opt.block1)
+                return
+            payload = whole
+        codec = "" if asked.content_format is None else CODEC_BY_CONTENT_FORMAT.get(asked.content_format, UNSUPPORTED)
+        self._count += 1
+        message = RawMessage(
+            tenant=sender.tenant,
+            device=sender.device.key,
+            payload=payload,
+            received_at=datetime.now(UTC),
+            protocol="coap",
+            source=f"POST /t from {peer}",
+            delivery=Delivery(CONSUMER, self._count, request.mid, time.monotonic() < self._repeats_until),
+            codec=codec,
+        )
+        if not self._offer(message):
+            respond(pipe, BUSY, block1=request.opt.block1)
+            return
+        self._unanswered[self._count] = (pipe, request.opt.block1)
+
+    def _assemble(self, block: Block, payload: bytes, *, key: tuple[Any, ...], sender: Sender) -> bytes | None:
+        who = (sender.tenant, sender.device.id)
+        return self._spool.add((who, key), block, payload, sender=who, now=time.monotonic())
+
+
+def respond(pipe: Any, answer: Answer, *, block1: Any = None) -> None:
+    """Send an answer without content."""
+    message = Message(code=answer.code, payload=answer.payload)
+    if answer.max_age is not None:
+        message.opt.max_age = answer.max_age
+    if answer.size1 is not None:
+        message.opt.size1 = answer.size1
+    if block1 is not None and answer.code != ENTITY_TOO_LARGE:  # there it would ask for smaller blocks (RFC 7959 §2.9.3)
+        message.opt.block1 = block1
+    send(pipe, message)
+
+
+def send(pipe: Any, message: Any, *, is_last: bool = True) -> None:
+    """Send a response, unless the request says that this class of it is of no interest (RFC 7967)."""
+    message.opt.no_response = pipe.request.opt.no_response
+    pipe.add_response(message, is_last=is_last)

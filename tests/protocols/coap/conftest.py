@@ -1,0 +1,145 @@
+"""A listener that runs in this process, and real clients: aiocoap's, and a bare socket."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiocoap import POST, Context, Message
+from django.db import connections
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from devices.models import DeviceCredential
+from devices.services import issue_credential
+from protocols.coap.address import CoapAddress
+from protocols.coap.listener import CoapListener
+from telemetry.models import Reading
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+
+WAIT_SECONDS = 15.0
+
+
+def wait_until(is_true: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
+    """Wait for something that other threads or processes bring about."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def values(tenant: Tenant) -> list[float]:
+    with tenant_context(tenant):
+        return list(Reading.objects.order_by("ts").values_list("value", flat=True))
+
+
+class Client:
+    """aiocoap's client, with an event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.context = self.wait(Context.create_client_context(transports=["udp6", "oscore"]))
+
+    def wait(self, work: Coroutine[Any, Any, Any], *, seconds: float = WAIT_SECONDS) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
+
+    def request(self, code: Any, url: str, payload: bytes | str = b"", *, seconds: float = WAIT_SECONDS, **options: Any) -> Any:
+        """Send a request, block-wise if it is large, and return the response."""
+        body = payload.encode() if isinstance(payload, str) else payload
+
+        async def ask() -> Any:
+            return await self.context.request(Message(code=code, uri=url, payload=body, **options)).response
+
+        return self.wait(ask(), seconds=seconds)
+
+    def post(self, url: str, payload: bytes | str, **options: Any) -> Any:
+        return self.request(POST, url, payload, **options)
+
+    def close(self) -> None:
+        self.wait(self.context.shutdown())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        self.loop.close()
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.close()
+
+
+class Wire:
+    """A socket that sends any datagram."""
+
+    def __init__(self, port: int, *, seconds: float = 2.0) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.settimeout(seconds)
+        self._socket.connect(("127.0.0.1", port))
+
+    def send(self, datagram: bytes) -> None:
+        self._socket.send(datagram)
+
+    def receive(self) -> bytes | None:
+        """Return the next datagram, None where none comes in time."""
+        try:
+            return self._socket.recv(4_096)
+        except TimeoutError:
+            return None
+
+    def ask(self, datagram: bytes) -> bytes | None:
+        self.send(datagram)
+        return self.receive()
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def token(acme: Tenant, make_device: MakeDevice) -> str:
+    """The token of acme's pump-7."""
+    with tenant_context(acme):
+        return issue_token(make_device("pump-7"))
+
+
+def issue_token(device: Any) -> str:
+    """Return a new token of a device of the current tenant."""
+    return issue_credential(device=device, kind=DeviceCredential.Kind.TOKEN, now=timezone.now()).secret
+
+
+RunListener = Callable[[], AbstractContextManager[CoapListener]]
+
+
+@pytest.fixture
+def run_listener(transactional_db: None, tmp_path: Path) -> RunListener:
+    """Return a context in which a listener runs; leaving it stops the listener as SIGTERM would."""
+
+    @contextmanager
+    def run(*, port: int = 0) -> Iterator[CoapListener]:
+        ready_file = tmp_path / "ready"
+        ready_file.unlink(missing_ok=True)
+        running = CoapListener(CoapAddress("127.0.0.1", port), ready_file=ready_file)
+
+        def work() -> None:
+            running.run()
+            connections.close_all()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        wait_until(ready_file.exists)
+        try:
+            yield running
+        finally:
+            running.request_stop()
+            thread.join(20)
+            assert not thread.is_alive()
+
+    return run
