@@ -54,6 +54,7 @@ class DemoFile(TypedDict):
     http: str
     mqtt: BrokerEntry
     amqp: NotRequired[BrokerEntry]
+    coap: NotRequired[BrokerEntry]
     tenants: dict[str, DemoTenantEntry]
     platform_admin: DemoLogin
 
@@ -102,4 +103,6 @@ def shell_exports(content: DemoFile) -> str:
     if "amqp" in content:
         host, port = content["amqp"]["host"], str(content["amqp"]["port"])
         values |= {"AMQP_HOST": host, "AMQP_PORT": port, "AMQP_KEY": f"{slug}.{device['key']}.telemetry"}
+    if "coap" in content:
+        values["COAP_URL"] = f"coap://{content['coap']['host']}:{content['coap']['port']}"
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())

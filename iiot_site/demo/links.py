@@ -1,5 +1,6 @@
 """How a simulated device reaches the platform: a client of its own with the device's own credentials, for each protocol."""
 
+import asyncio
 import contextlib
 import logging
 import queue
@@ -7,7 +8,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
+import aiocoap
 import paho.mqtt.client as paho
 import pika
 from paho.mqtt.enums import CallbackAPIVersion
@@ -79,19 +82,14 @@ class MqttLink:
             logger.warning("%s was refused by the broker: %s", self._topic, reason)
 
 
-class AmqpLink:
-    """AMQP with publisher confirms, on a thread of its own."""
+class _QueuedLink:
+    """Keeps what is published for a thread that sends it."""
 
-    starts_late = True
-
-    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
-        self._key = entry["topic"]
-        login = pika.PlainCredentials(entry["username"], entry["password"])
-        self._parameters = pika.ConnectionParameters(content["amqp"]["host"], content["amqp"]["port"], credentials=login)
+    def __init__(self, name: str) -> None:
         self._waiting: queue.Queue[str] = queue.Queue(MAX_QUEUED_MESSAGES)
         self._stopping = threading.Event()
         self.is_connected = False
-        self._thread = threading.Thread(target=self._run, name=f"amqp {self._key}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def publish(self, payload: str) -> None:
@@ -113,6 +111,21 @@ class AmqpLink:
         with contextlib.suppress(queue.Empty):
             self._waiting.get_nowait()
             self._waiting.task_done()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class AmqpLink(_QueuedLink):
+    """AMQP with publisher confirms, on a thread of its own."""
+
+    starts_late = True
+
+    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
+        self._key = entry["topic"]
+        login = pika.PlainCredentials(entry["username"], entry["password"])
+        self._parameters = pika.ConnectionParameters(content["amqp"]["host"], content["amqp"]["port"], credentials=login)
+        super().__init__(f"amqp {self._key}")
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -141,7 +154,54 @@ class AmqpLink:
                 self._waiting.task_done()
 
 
-LINKS: dict[str, Callable[[DemoDeviceEntry, DemoFile], Link]] = {"mqtt": MqttLink, "amqp": AmqpLink}
+class CoapLink(_QueuedLink):
+    """CoAP with confirmable requests, one at a time (NSTART, RFC 7252 §4.7), on a thread of its own."""
+
+    starts_late = False
+
+    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
+        self._base = f"coap://{content['coap']['host']}:{content['coap']['port']}"
+        self._path = f"/t?{urlencode({'k': entry['token']})}"
+        super().__init__(f"coap {entry['username']}")
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        client = await aiocoap.Context.create_client_context(transports=["udp6"])
+        while not (self._stopping.is_set() and self._waiting.empty()):
+            try:
+                if not self.is_connected:  # nothing is open over UDP: see whether somebody answers
+                    await self._ask(client, aiocoap.Message(code=aiocoap.GET, uri=f"{self._base}/.well-known/core"))
+                    self.is_connected = True
+                await self._send_next(client)
+            except (aiocoap.error.Error, OSError) as exc:
+                logger.info("%s does not answer: %r", self._base, exc)
+                self.is_connected = False
+                await asyncio.to_thread(self._stopping.wait, PAUSE_SECONDS)
+                if self._stopping.is_set():
+                    break
+        await client.shutdown()
+
+    async def _send_next(self, client: aiocoap.Context) -> None:
+        try:
+            payload = self._waiting.get_nowait()
+        except queue.Empty:
+            await asyncio.sleep(0.1)
+            return
+        try:
+            uri = self._base + self._path
+            await self._ask(client, aiocoap.Message(code=aiocoap.POST, uri=uri, payload=payload.encode(), content_format=50))
+        finally:
+            self._waiting.task_done()
+
+    async def _ask(self, client: aiocoap.Context, message: aiocoap.Message) -> None:
+        response = await client.request(message).response
+        if not response.code.is_successful():
+            logger.warning("the platform answers %s", response.code)
+
+
+LINKS: dict[str, Callable[[DemoDeviceEntry, DemoFile], Link]] = {"mqtt": MqttLink, "amqp": AmqpLink, "coap": CoapLink}
 
 
 def open_link(entry: DemoDeviceEntry, content: DemoFile) -> Link:

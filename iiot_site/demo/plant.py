@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-VERSION = 2
+VERSION = 3
 ROLES = ("admin", "developer", "operator", "viewer", "auditor")
 
 
@@ -139,7 +139,7 @@ TENANTS = (
             DemoDevice("conveyor-2", "Packaging conveyor 2", "Conveyor", "Packaging", protocol="amqp"),
             DemoDevice("tank-1", "Tank 1, solvent", "Tank", "Tank farm"),
             DemoDevice("tank-2", "Tank 2, base oil", "Tank", "Tank farm"),
-            DemoDevice("tank-3", "Tank 3, base oil", "Tank", "Tank farm"),
+            DemoDevice("tank-3", "Tank 3, base oil", "Tank", "Tank farm", protocol="coap"),
         ),
     ),
     DemoTenant(
@@ -154,7 +154,7 @@ TENANTS = (
         devices=(
             DemoDevice("pump-9", "Feed pump 9 (yours to play with)", "Pump", "Pump house", is_simulated=False),
             DemoDevice("pump-1", "Feed pump 1", "Pump", "Pump house"),
-            DemoDevice("tank-1", "Buffer tank", "Tank", "Pump house"),
+            DemoDevice("tank-1", "Buffer tank", "Tank", "Pump house", protocol="coap"),
             DemoDevice("compressor-1", "Compressor", "Compressor", "Bottling", protocol="amqp"),
             DemoDevice("conveyor-1", "Bottling conveyor", "Conveyor", "Bottling"),
         ),

@@ -28,9 +28,8 @@ def is_current(known: DemoFile | None) -> bool:
     ids = {slug: str(id_) for slug, id_ in Tenant.objects.filter(status=Tenant.Status.ACTIVE).values_list("slug", "id")}
     known_ids = {slug: entry["id"] for slug, entry in known["tenants"].items()}
     has_same_tenants = all(plant.slug in ids and known_ids.get(plant.slug) == ids[plant.slug] for plant in TENANTS)
-    return (
-        has_same_tenants and known["http"] == _http_address() and known["mqtt"] == _mqtt_address() and known.get("amqp") == _amqp_address()
-    )
+    brokers = (known["mqtt"], known.get("amqp"), known.get("coap"))
+    return has_same_tenants and known["http"] == _http_address() and brokers == (_mqtt_address(), _amqp_address(), _coap_address())
 
 
 def seed(*, known: DemoFile | None, now: datetime) -> DemoFile:
@@ -51,6 +50,7 @@ def seed(*, known: DemoFile | None, now: datetime) -> DemoFile:
         "version": VERSION,
         "http": _http_address(),
         "mqtt": _mqtt_address(),
+        "coap": _coap_address(),
         "tenants": tenants,
         "platform_admin": admin,
     }
@@ -69,6 +69,10 @@ def _mqtt_address() -> BrokerEntry:
 
 def _amqp_address() -> BrokerEntry | None:
     return {"host": settings.IIOT_AMQP_PUBLIC_HOST, "port": settings.IIOT_AMQP_PUBLIC_PORT} if settings.AMQP_URL else None
+
+
+def _coap_address() -> BrokerEntry:
+    return {"host": settings.IIOT_COAP_PUBLIC_HOST, "port": settings.IIOT_COAP_PUBLIC_PORT}
 
 
 # --- Tenants and people
@@ -176,5 +180,6 @@ def _ensure_device(
 
 
 def _topic(wanted: DemoDevice, slug: str) -> str:
-    """Return where the device publishes: over AMQP a routing key."""
-    return f"{slug}.{wanted.key}.telemetry" if wanted.protocol == "amqp" else f"t/{slug}/{wanted.key}/telemetry"
+    """Return where the device publishes: over AMQP a routing key, over CoAP a path."""
+    names = {"amqp": f"{slug}.{wanted.key}.telemetry", "coap": "/t"}
+    return names.get(wanted.protocol, f"t/{slug}/{wanted.key}/telemetry")

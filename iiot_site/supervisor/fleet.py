@@ -34,6 +34,7 @@ from iiot_site.supervisor.supervisor import Supervisor
 _START_SECONDS = 40.0
 _REACH_SECONDS = 10.0
 _STANDARD_PORTS = {MQTT: 1883, AMQP: 5672}
+_COAP_PORT = 5683
 
 
 def choose_servers(folder: DataFolder, environment: Mapping[str, str]) -> dict[Need, Choice]:
@@ -83,6 +84,7 @@ class Fleet:
         servers = self._build(choices)
         urls = {need: choice.url for need, choice in choices.items()} | {need: s.url for need, s in servers.items()}
         addresses = {need.variable: urls[need] for need in NEEDS} | self._public(MQTT, urls[MQTT]) | self._public(AMQP, urls[AMQP])
+        addresses |= self._coap()
         supervisor.publish_addresses(addresses)
         waiting = [self._bring_up(servers[need]) for need in servers if need != AMQP]
         waiting += [self._reach(choice) for choice in choices.values() if choice.source == Source.ENVIRONMENT]
@@ -144,6 +146,18 @@ class Fleet:
         return {
             f"{name}_PUBLIC_HOST": env.get(f"{name}_PUBLIC_HOST") or ("localhost" if host == "127.0.0.1" else host),
             f"{name}_PUBLIC_PORT": env.get(f"{name}_PUBLIC_PORT") or str(port),
+        }
+
+    def _coap(self) -> dict[str, str]:
+        """Say where our own CoAP server listens, and where devices find it: by number, a name may mean IPv6 first."""
+        env = self._supervisor.env
+        ports = PortBook(self._supervisor.folder.run / "ports.json")
+        wanted = _COAP_PORT if self._prefer_standard_ports else None
+        port = env.get("IIOT_COAP_PORT") or str(ports.port_for("coap", preferred=wanted))
+        return {
+            "IIOT_COAP_PORT": port,
+            "COAP_PUBLIC_HOST": env.get("COAP_PUBLIC_HOST") or "127.0.0.1",
+            "COAP_PUBLIC_PORT": env.get("COAP_PUBLIC_PORT") or port,
         }
 
     async def _bring_up(self, server: PrivateServer) -> None:

@@ -143,7 +143,7 @@ class Platform:
     async def _start_processes(self) -> list[Child]:
         supervisor = self._supervisor
         plan = Plan(base=self._base, folder=supervisor.folder, env=supervisor.env, web=self._web)
-        specs = [plan.web(), plan.worker(), plan.beat(), *(plan.listener(protocol) for protocol in ("mqtt", "modbus", "opcua"))]
+        specs = [plan.web(), plan.worker(), plan.beat(), *(plan.listener(protocol) for protocol in ("mqtt", "coap", "modbus", "opcua"))]
         children = [supervisor.start_process(spec) for spec in specs]
         await asyncio.gather(*(self._wait_for_process(child) for child in children))
         if self._with_demo and supervisor.env.get("IIOT_SIMULATE") != "0":

@@ -1,7 +1,7 @@
 """Takes telemetry over CoAP; 2.04 goes out only after the commit.
 
 Two threads do the work: one runs aiocoap's event loop and fills the buffer, the main thread stores. A third hands on what
-is stored, two more look up tokens. Repeated requests: docs/decisions/0009-repeated-requests-over-coap.md.
+is stored, two more look up tokens. Repeated requests: docs/decisions/0010-repeated-requests-over-coap.md.
 """
 
 import asyncio

@@ -44,6 +44,14 @@ def test_the_amqp_page_stores_what_it_publishes(platform: Platform) -> None:
     wait_until(lambda: [platform.values("pump-7", "temperature").count(value) for value in (98, 97)] == [n + 1 for n in before])
 
 
+@pytest.mark.skipif(shutil.which("coap-client-notls") is None, reason="needs coap-client-notls (Debian: libcoap3-bin)")
+def test_the_coap_page_stores_what_it_sends(platform: Platform) -> None:
+    before = [platform.values("pump-7", "temperature").count(value) for value in (96, 95)]
+    output = run_page("docs/protocols/coap.md", platform)
+    assert "</t>" in output
+    assert [platform.values("pump-7", "temperature").count(value) for value in (96, 95)] == [before[0] + 1, before[1] + 100]
+
+
 def test_the_http_page_stores_and_reads_back(platform: Platform) -> None:
     before = platform.values("pump-7", "temperature").count(21.5)
     output = run_page("docs/protocols/http.md", platform)

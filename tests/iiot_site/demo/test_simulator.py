@@ -1,14 +1,17 @@
 """The simulator: real MQTT and AMQP clients that send what a device sends."""
 
+import asyncio
 import json
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import aiocoap
 import paho.mqtt.client as paho
 import pika
 import pytest
+from aiocoap.resource import Resource, Site, WKCResource
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from paho.mqtt.enums import CallbackAPIVersion
@@ -22,6 +25,7 @@ from protocols.amqp.consumer import connection_parameters
 from protocols.amqp.topology import declare_topology
 from protocols.codecs.json import decode_telemetry
 from protocols.mqtt.address import BrokerAddress, parse_broker_url
+from tests.platform import free_port
 
 TOPIC = "t/acme/simulated-pump/telemetry"
 
@@ -152,3 +156,33 @@ def test_an_amqp_device_sends_with_confirms_and_by_mqtt_where_there_is_no_rabbit
         _, _, payload = channel.basic_get(queue, auto_ack=True)
         channel.queue_purge("iiot.telemetry")
     assert json.loads(payload)["values"]["running"] is True
+
+
+def test_a_coap_device_sends_what_it_keeps_as_soon_as_somebody_answers(content: DemoFile) -> None:
+    received: list[bytes] = []
+
+    class Telemetry(Resource):  # type: ignore[misc]  # aiocoap has no types
+        async def render_post(self, request: Any) -> Any:
+            received.append(request.payload)
+            return aiocoap.Message(code=aiocoap.CHANGED)
+
+    async def serve(port: int, until: threading.Event) -> None:
+        site = Site()
+        site.add_resource([".well-known", "core"], WKCResource(site.get_resources_as_linkheader))
+        site.add_resource(["t"], Telemetry())
+        server = await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port), transports=["udp6"])
+        await asyncio.to_thread(until.wait)
+        await server.shutdown()
+
+    port, done = free_port(), threading.Event()
+    content["coap"] = {"host": "127.0.0.1", "port": port}
+    thread = threading.Thread(target=lambda: asyncio.run(serve(port, done)))
+    thread.start()
+    entry: Any = {**content["tenants"]["acme"]["devices"][1], "protocol": "coap", "token": "a.b", "topic": "/t"}
+    link = open_link(entry, content)
+    link.publish("{}")
+    link.flush(timeout_seconds=10)
+    link.close()
+    done.set()
+    thread.join(10)
+    assert received == [b"{}"]

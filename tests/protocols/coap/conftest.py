@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -101,6 +102,13 @@ class Wire:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def post_datagram(token: str, payload: bytes, *, mid: int, confirmable: bool = True, tail: bytes = b"") -> bytes:
+    """Return `POST /t?k=<token>` as bytes; `tail` are options behind Uri-Query (15)."""
+    query = f"k={token}".encode()
+    options = b"\xb1t" + bytes([0x4D, len(query) - 13]) + query + tail
+    return struct.pack("!BBH", 0x42 if confirmable else 0x52, 0x02, mid) + b"\xaa\xbb" + options + b"\xff" + payload
 
 
 @pytest.fixture

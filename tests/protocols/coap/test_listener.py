@@ -1,7 +1,6 @@
 """The CoAP server with a real client: 2.04 after the commit, every refusal with its code, nothing lost, a clean end."""
 
 import json
-import struct
 import time
 from typing import Any
 
@@ -21,7 +20,7 @@ from protocols.pipeline import process_messages
 from telemetry.models import IngestLedger, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.coap.conftest import Client, RunListener, Wire, issue_token, values, wait_until
+from tests.protocols.coap.conftest import Client, RunListener, Wire, issue_token, post_datagram, values, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -214,13 +213,6 @@ def test_who_waits_when_the_listener_ends_hears_that_it_did_not_work_out(
 
 
 # --- Repetitions, datagram by datagram
-
-
-def post_datagram(token: str, payload: bytes, *, mid: int, confirmable: bool = True, tail: bytes = b"") -> bytes:
-    """Return `POST /t?k=<token>` as bytes; `tail` are options behind Uri-Query (15)."""
-    query = f"k={token}".encode()
-    options = b"\xb1t" + bytes([0x4D, len(query) - 13]) + query + tail
-    return struct.pack("!BBH", 0x42 if confirmable else 0x52, 0x02, mid) + b"\xaa\xbb" + options + b"\xff" + payload
 
 
 def test_a_repeated_request_gets_the_same_answer_and_is_stored_once(acme: Tenant, token: str, run_listener: RunListener) -> None:
