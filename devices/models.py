@@ -84,6 +84,7 @@ class Protocol(models.TextChoices):
     MQTT = "mqtt", "MQTT"
     HTTP = "http", "HTTP"
     AMQP = "amqp", "AMQP"
+    COAP = "coap", "CoAP"
 
 
 class Codec(models.TextChoices):

@@ -39,7 +39,13 @@ class Migration(migrations.Migration):
                     "protocol",
                     models.CharField(
                         blank=True,
-                        choices=[("auto", "Detect from the first valid message"), ("mqtt", "MQTT"), ("http", "HTTP"), ("amqp", "AMQP")],
+                        choices=[
+                            ("auto", "Detect from the first valid message"),
+                            ("mqtt", "MQTT"),
+                            ("http", "HTTP"),
+                            ("amqp", "AMQP"),
+                            ("coap", "CoAP"),
+                        ],
                         help_text="Empty: as the type says.",
                         max_length=12,
                     ),
@@ -113,7 +119,13 @@ class Migration(migrations.Migration):
                 (
                     "protocol",
                     models.CharField(
-                        choices=[("auto", "Detect from the first valid message"), ("mqtt", "MQTT"), ("http", "HTTP"), ("amqp", "AMQP")],
+                        choices=[
+                            ("auto", "Detect from the first valid message"),
+                            ("mqtt", "MQTT"),
+                            ("http", "HTTP"),
+                            ("amqp", "AMQP"),
+                            ("coap", "CoAP"),
+                        ],
                         default="auto",
                         max_length=12,
                     ),

@@ -71,11 +71,6 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         self._tasks: set[asyncio.Task[None]] = set()
         self._resources: dict[tuple[str, ...], tuple[Any, Handle]] = {("t",): (POST, self._take)}
 
-    @property
-    def count(self) -> int:
-        """The number of the newest message."""
-        return self._count
-
     # --- What the main thread makes known
 
     def answer(self, answers: Iterable[tuple[int, Answer]]) -> None:

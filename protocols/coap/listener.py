@@ -36,7 +36,7 @@ class CoapListener:
         self._core = ListenerCore(
             name="coap", acknowledge=self._acknowledge, batch_size=BATCH_SIZE, ready_file=ready_file, on_beat=self._prune
         )
-        self._first_count = 0
+        self._stored_count = 0
         self._door: Door | None = None
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -60,7 +60,7 @@ class CoapListener:
     # --- Main thread
 
     def _continue_count(self) -> None:
-        self._first_count = last_delivery_count(consumer=CONSUMER)
+        self._stored_count = last_delivery_count(consumer=CONSUMER)
 
     def _disconnect(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed already
@@ -71,6 +71,7 @@ class CoapListener:
         first: dict[int, Refusal] = {}
         for refusal in outcome.refusals:
             first.setdefault(refusal.index, refusal)
+        self._stored_count = max((m.delivery.count for m in batch if m.delivery is not None), default=self._stored_count)
         answers = [
             (message.delivery.count, _answer(first.get(index), is_refused=index in outcome.refused))
             for index, message in enumerate(batch)
@@ -80,8 +81,7 @@ class CoapListener:
             self._loop.call_soon_threadsafe(self._door.answer, answers)
 
     def _prune(self) -> None:
-        if self._door is not None:
-            prune_deliveries(consumer=CONSUMER, count=self._door.count)
+        prune_deliveries(consumer=CONSUMER, count=self._stored_count)
 
     # --- The event loop's thread
 
@@ -98,7 +98,7 @@ class CoapListener:
 
     async def _serve(self) -> None:
         repeats_until = time.monotonic() + TUNING.EXCHANGE_LIFETIME
-        door = Door(loop=self._loop, offer=self._core.offer, first_count=self._first_count, repeats_until=repeats_until)
+        door = Door(loop=self._loop, offer=self._core.offer, first_count=self._stored_count, repeats_until=repeats_until)
         self._door = door
         while not self._stopping.is_set():
             try:
