@@ -96,6 +96,7 @@ class Codec(models.TextChoices):
     SENML = "senml", "SenML (JSON or CBOR)"
     LINE = "line", "InfluxDB line protocol"
     PLAIN = "plain", "One plain value"
+    SPARKPLUG = "sparkplug", "Sparkplug B"
 
 
 class OfflineSeverity(models.TextChoices):
@@ -126,7 +127,7 @@ class DeviceType(models.Model):
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=120, unique=True)
     protocol = models.CharField(max_length=12, choices=Protocol, default=Protocol.AUTO)
-    codec = models.CharField(max_length=8, choices=Codec, default=Codec.AUTO, help_text="How its messages are written.")
+    codec = models.CharField(max_length=12, choices=Codec, default=Codec.AUTO, help_text="How its messages are written.")
     line_precision = models.CharField(
         max_length=2, choices=LinePrecision, default=LinePrecision.NANOSECONDS, help_text="Unit of the time stamps in line protocol."
     )

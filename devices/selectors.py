@@ -74,6 +74,7 @@ def _load_refs(devices: QuerySet[Device]) -> list[DeviceRef]:
         "device_type__codec",
         "device_type__line_precision",
         "sole_metric",
+        "gateway__key",
     )
     return [
         DeviceRef(
@@ -88,8 +89,9 @@ def _load_refs(devices: QuerySet[Device]) -> list[DeviceRef]:
             codec,
             precision,
             sole_metric or UNNAMED_METRIC,
+            gateway_key or "",
         )
-        for id_, uuid_, key, name, type_id, site_id, unknown_metrics, is_enabled, codec, precision, sole_metric in rows
+        for id_, uuid_, key, name, type_id, site_id, unknown_metrics, is_enabled, codec, precision, sole_metric, gateway_key in rows
     ]
 
 

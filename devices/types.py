@@ -23,6 +23,7 @@ class DeviceRef:
     codec: str = "auto"
     line_precision: str = "ns"
     sole_metric: str = "value"
+    gateway_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

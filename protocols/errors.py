@@ -61,6 +61,12 @@ class MalformedSparkplugError(MessageError):
     code = "malformed_sparkplug"
 
 
+class UnknownAliasError(MessageError):
+    """A metric that is named by a number which nobody has explained."""
+
+    code = "unknown_alias"
+
+
 class OtherDeviceError(MessageError):
     """A record that names another device than the one that sent it."""
 

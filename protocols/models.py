@@ -95,6 +95,18 @@ class UnroutedCount(models.Model):
         return f"{self.listener} {self.minute}: {self.messages}"
 
 
+class SparkplugNode(models.Model):
+    """The aliases that an edge node gave its metrics with its last births, so that a restart of ours needs none."""
+
+    pk = models.CompositePrimaryKey("group", "node")
+    group = models.CharField(max_length=200, help_text="Tenant, or <tenant>:<group>.")
+    node = models.CharField(max_length=200)
+    aliases = models.JSONField(help_text="Name by alias.")
+
+    def __str__(self) -> str:
+        return f"{self.group}/{self.node}"
+
+
 class DeliveryWindow(models.Model):
     """Packet ids of messages without a time stamp of their own that were committed in one batch.
 

@@ -230,6 +230,9 @@ def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, 
 def _refuse_whole(item: _Item, device: DeviceRef | None) -> Refusal | None:
     if device is None:
         return Refusal(item.index, "unknown_device", f"There is no device {item.message.device[:64]!r}; check the name, or create it.")
+    if item.message.via and item.message.via != device.gateway_key:
+        detail = f"{item.message.via[:64]!r} sent for {device.key!r}, which is not connected via it; set its gateway to it."
+        return Refusal(item.index, "other_device", detail)
     if not device.is_enabled:
         return Refusal(item.index, "device_disabled", "The device is switched off in the platform; enable it there.")
     if item.error is not None:

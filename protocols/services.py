@@ -1,7 +1,7 @@
 """The only way to write what listeners report: about themselves, and messages that no pipeline could take."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from protocols.meter import Load
-from protocols.models import ListenerState
+from protocols.models import ListenerState, SparkplugNode
 from protocols.outages import record_connected
 from telemetry.services import record_ingest, record_rejections
 from telemetry.types import IngestCount, NewRejection
@@ -72,6 +72,12 @@ _COUNT_UNROUTED_SQL = """
 INSERT INTO protocols_unroutedcount AS known (minute, listener, messages) VALUES (date_trunc('minute', %s, 'UTC'), %s, %s)
 ON CONFLICT (minute, listener) DO UPDATE SET messages = known.messages + excluded.messages
 """
+
+
+def save_aliases(*, group: str, node: str, aliases: Mapping[int, str]) -> None:
+    """Replace what an edge node has named."""
+    names = {str(alias): name for alias, name in aliases.items()}
+    SparkplugNode.objects.update_or_create(group=group[:200], node=node[:200], defaults={"aliases": names})
 
 
 def count_unrouted(*, listener: str, messages: int, now: datetime) -> None:

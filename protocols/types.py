@@ -26,7 +26,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 class RawMessage(msgspec.Struct, frozen=True, gc=False):
     """A frame as a listener took it from its socket; who sent it has been proven by then.
 
-    `codec` is set where the transport names the format, as a content type does; else the device type's codec counts.
+    `via` is the key of the device that sent for this one, its gateway; "" where it sent for itself. `codec` is set where
+    the transport names the format, as a content type does; else the device type's codec counts.
     """
 
     tenant: str
@@ -37,6 +38,7 @@ class RawMessage(msgspec.Struct, frozen=True, gc=False):
     source: str
     delivery: Delivery | None = None
     codec: str = ""
+    via: str = ""
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):

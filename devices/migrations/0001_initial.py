@@ -140,10 +140,11 @@ class Migration(migrations.Migration):
                             ("senml", "SenML (JSON or CBOR)"),
                             ("line", "InfluxDB line protocol"),
                             ("plain", "One plain value"),
+                            ("sparkplug", "Sparkplug B"),
                         ],
                         default="auto",
                         help_text="How its messages are written.",
-                        max_length=8,
+                        max_length=12,
                     ),
                 ),
                 (

@@ -27,13 +27,31 @@ def first_login(username: str) -> str:
     return username.removesuffix(_SECOND)
 
 
+def sparkplug_writes(tenant: str, device: str) -> list[str]:
+    """Return the Sparkplug topics of an edge node; its group is the tenant. Devices behind it have one more level."""
+    of_node = [f"spBv1.0/{tenant}/{kind}/{device}" for kind in ("NBIRTH", "NDATA", "NDEATH")]
+    return of_node + [f"spBv1.0/{tenant}/{kind}/{device}/+" for kind in ("DBIRTH", "DDATA", "DDEATH")]
+
+
+def sparkplug_reads(tenant: str, device: str) -> list[str]:
+    """Return the topics on which an edge node gets its commands."""
+    return [f"spBv1.0/{tenant}/NCMD/{device}", f"spBv1.0/{tenant}/DCMD/{device}/+"]
+
+
 def acl_text(usernames: Iterable[str]) -> str:
-    """Return mosquitto's ACL file: patterns for every first name, lines of their own for those second names that exist."""
+    """Return mosquitto's ACL file: patterns for every name, and lines of their own for what no pattern can say.
+
+    That are the topics of second names, and Sparkplug's, where tenant and device are not side by side.
+    """
     lines = [f"user {PLATFORM_USER}", "topic readwrite #", "topic read $SYS/#", ""]
     lines += [f"pattern write t/%u/{part}" for part in DEVICE_WRITES]
     lines += [f"pattern read t/%u/{part}" for part in DEVICE_READS]
-    for username in sorted(filter(is_second_login, usernames)):
+    for username in sorted(set(usernames) - {PLATFORM_USER}):
+        tenant, _, device = first_login(username).partition("/")
         lines += ["", f"user {username}"]
-        lines += [f"topic write t/{first_login(username)}/{part}" for part in DEVICE_WRITES]
-        lines += [f"topic read t/{first_login(username)}/{part}" for part in DEVICE_READS]
+        lines += [f"topic write {topic}" for topic in sparkplug_writes(tenant, device)]
+        lines += [f"topic read {topic}" for topic in sparkplug_reads(tenant, device)]
+        if is_second_login(username):
+            lines += [f"topic write t/{first_login(username)}/{part}" for part in DEVICE_WRITES]
+            lines += [f"topic read t/{first_login(username)}/{part}" for part in DEVICE_READS]
     return "\n".join(lines) + "\n"

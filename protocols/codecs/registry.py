@@ -11,6 +11,7 @@ from protocols.codecs.json import decode_telemetry, read_telemetry
 from protocols.codecs.line import decode_line, looks_like_line
 from protocols.codecs.plain import decode_plain, read_scalar
 from protocols.codecs.senml import LABELS, decode_senml, is_senml, read_senml
+from protocols.codecs.sparkplug import decode_sparkplug
 from protocols.errors import MessageError, UnsupportedFormatError
 from protocols.types import Sample
 
@@ -113,10 +114,15 @@ def _decode_plain(payload: bytes, context: FrameContext) -> list[Sample]:
     return decode_plain(payload, max_bytes=context.max_bytes, metric=context.sole_metric)
 
 
+def _decode_sparkplug(payload: bytes, context: FrameContext) -> list[Sample]:
+    return decode_sparkplug(payload, max_bytes=context.max_bytes)
+
+
 CODECS: dict[str, Callable[[bytes, FrameContext], list[Sample]]] = {
     "json": _decode_json,
     "cbor": _decode_cbor,
     "senml": _decode_senml,
     "line": _decode_line,
     "plain": _decode_plain,
+    "sparkplug": _decode_sparkplug,
 }

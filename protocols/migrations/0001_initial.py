@@ -40,6 +40,15 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="SparkplugNode",
+            fields=[
+                ("pk", models.CompositePrimaryKey("group", "node", blank=True, editable=False, primary_key=True, serialize=False)),
+                ("group", models.CharField(help_text="Tenant, or <tenant>:<group>.", max_length=200)),
+                ("node", models.CharField(max_length=200)),
+                ("aliases", models.JSONField(help_text="Name by alias.")),
+            ],
+        ),
+        migrations.CreateModel(
             name="DeliveryWindow",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),

@@ -22,6 +22,8 @@ from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
 from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
+from protocols.sparkplug.nodes import EdgeNodes
+from protocols.sparkplug.topics import DEATHS, SPARKPLUG_START, SPARKPLUG_SUBSCRIPTION, parse_sparkplug_topic
 from protocols.types import BatchOutcome, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class MqttListener:
             find_error=lambda: login_sync.last_error if login_sync else "",
         )
         self._client = self._make_client()
+        self._nodes = EdgeNodes(self._client.publish)
         self._delivery_count = 0
         self._stored_count = 0
         self._count_at_connect = 0
@@ -74,7 +77,8 @@ class MqttListener:
     # --- Database side, main thread
 
     def _continue_count(self) -> None:
-        """Continue the delivery count of the former process."""
+        """Continue where the former process was."""
+        self._nodes.load()
         self._delivery_count = last_delivery_count(consumer=self._client_id)
 
     def _connect(self) -> None:
@@ -115,7 +119,7 @@ class MqttListener:
             self._core.report_error(f"the broker refused the connection: {reason}")
             return
         self._count_at_connect = self._delivery_count
-        client.subscribe(TELEMETRY_SUBSCRIPTION, qos=1)
+        client.subscribe([(TELEMETRY_SUBSCRIPTION, 1), (SPARKPLUG_SUBSCRIPTION, 1)])
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Properties | None) -> None:
         if any(reason.is_failure for reason in reasons):
@@ -138,14 +142,32 @@ class MqttListener:
         messages: list[RawMessage] = []
         for publish in publishes:
             address = parse_topic(publish.topic)
+            if address is None and publish.topic.startswith(SPARKPLUG_START):
+                messages += self._take_sparkplug(publish, received_at)
+                continue
             # A retained message comes again with every subscription; it was taken in when it was published.
             if address is None or publish.is_retained:
                 self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
                 continue
-            delivery = None
-            if publish.packet_id:
-                self._delivery_count += 1
-                delivery = Delivery(self._client_id, self._delivery_count, publish.packet_id, publish.is_repeated)
+            delivery = self._count_delivery(publish)
             messages.append(RawMessage(address.tenant, address.device, publish.payload, received_at, "mqtt", address.topic, delivery))
         if messages:
             self._core.put_all(messages)
+
+    def _count_delivery(self, publish: Publish) -> Delivery | None:
+        if not publish.packet_id:
+            return None
+        self._delivery_count += 1
+        return Delivery(self._client_id, self._delivery_count, publish.packet_id, publish.is_repeated)
+
+    def _take_sparkplug(self, publish: Publish, received_at: datetime) -> list[RawMessage]:
+        """Return the message of an edge node with names in place of aliases; none where nothing in it is to be stored."""
+        topic = publish.topic.decode(errors="replace")
+        address = parse_sparkplug_topic(topic)
+        if address is None or publish.is_retained or address.kind in DEATHS:
+            self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
+            return []
+        payload = self._nodes.take(publish.payload, address, is_repeated=publish.is_repeated)
+        delivery = self._count_delivery(publish)
+        via = address.node if address.device else ""
+        return [RawMessage(address.tenant, address.key, payload, received_at, "mqtt", topic, delivery, codec="sparkplug", via=via)]

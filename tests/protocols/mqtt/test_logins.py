@@ -109,7 +109,8 @@ def test_a_second_name_comes_with_rights_to_the_devices_own_topics(sync: LoginSy
     issue(acme, pump)
     sync.sync_all()
     acl = path.with_name("acl")
-    assert "user acme" not in acl.read_text()
+    assert "~2" not in acl.read_text()
+    assert "topic write spBv1.0/acme/NDATA/pump-7" in acl.read_text().partition("user acme/pump-7\n")[2].splitlines()
     with tenant_context(acme):
         rotate_credential(credential=pump.credentials.get(), now=timezone.now())
     sync.sync_tenants({"t_acme"})

@@ -1,0 +1,66 @@
+"""Puts names where a Sparkplug message has aliases, so that the rest of the platform reads each frame by itself. Pure.
+
+Source: Sparkplug 3.0.0 §6.4.6 (aliases are unique over an edge node and all its devices), §6.4.2.2 (sequence numbers count
+from 0 with the NBIRTH to 255 and start over; after a gap the host asks for a rebirth, §6.4.25).
+"""
+
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from protocols.sparkplug.messages import Payload
+from protocols.sparkplug.topics import BIRTHS, DATA, SparkplugAddress
+
+
+@dataclass(slots=True)
+class NodeState:
+    """An edge node since its last birth: its aliases, and the last sequence number, None where that is not known."""
+
+    aliases: dict[int, str] = field(default_factory=dict)
+    seq: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A frame with names. `asks_for_birth`: the node has to say again what it has; `has_new_aliases`: it just did."""
+
+    payload: bytes
+    asks_for_birth: bool
+    has_new_aliases: bool
+
+
+def put_names(state: NodeState, address: SparkplugAddress, frame: bytes, *, is_repeated: bool) -> Named:
+    """Return the frame with the names that are known, and take over into `state` what it says.
+
+    What cannot be read is returned as it is: the codec says what is wrong with it.
+    """
+    payload = Payload()
+    try:
+        payload.ParseFromString(frame)
+    except (DecodeError, UnicodeDecodeError):
+        return Named(frame, asks_for_birth=False, has_new_aliases=False)
+    is_birth = address.kind in BIRTHS
+    if address.kind == "NBIRTH" and not is_repeated:
+        state.aliases.clear()
+        state.seq = None
+    if is_birth:
+        state.aliases |= {metric.alias: metric.name for metric in payload.metrics if metric.HasField("alias") and metric.name}
+    is_in_order = True
+    if payload.HasField("seq") and not is_repeated:
+        is_in_order = state.seq is None or payload.seq == (state.seq + 1) % 256
+        state.seq = int(payload.seq)
+    is_changed = is_unknown = False
+    for metric in payload.metrics:
+        if not metric.name and metric.HasField("alias"):
+            metric.name = state.aliases.get(metric.alias, "")
+            is_changed = is_changed or bool(metric.name)
+            is_unknown = is_unknown or not metric.name
+    asks = address.kind in DATA and (is_unknown or not is_in_order)
+    return Named(payload.SerializeToString() if is_changed else frame, asks, is_birth)
+
+
+def rebirth_command() -> bytes:
+    """Return the payload of an NCMD that asks a node for its births."""
+    payload = Payload()
+    payload.metrics.add(name="Node Control/Rebirth", datatype=11, boolean_value=True)
+    return bytes(payload.SerializeToString())

@@ -1,0 +1,81 @@
+"""An edge node over a real broker: births, aliases, devices behind it, and a rebirth when we do not understand."""
+
+import paho.mqtt.client as paho
+import pytest
+from django_tenants.utils import tenant_context
+
+from devices.models import Device
+from protocols.models import SparkplugNode
+from protocols.sparkplug.messages import Payload
+from telemetry.models import Reading, RejectedMessage
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+from tests.protocols.mqtt.conftest import RunListener, wait_until
+from tests.protocols.sparkplug.test_naming import BIRTH, frame
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def edge(acme: Tenant, make_device: MakeDevice) -> Device:
+    with tenant_context(acme):
+        node = make_device("edge-1")
+        make_device("edge-1_tank", gateway=node)
+        make_device("edge-1_pump")
+        return node
+
+
+def values(tenant: Tenant, device: str) -> list[float]:
+    with tenant_context(tenant):
+        readings = Reading.objects.filter(device__key=device, metric__data_type="number").order_by("ts", "metric__key")
+        return list(readings.values_list("value", flat=True))
+
+
+def reasons(tenant: Tenant) -> list[str]:
+    with tenant_context(tenant):
+        return list(RejectedMessage.objects.order_by("received_at").values_list("reason", flat=True))
+
+
+def publish(client: paho.Client, topic: str, payload: bytes) -> None:
+    client.publish(f"spBv1.0/acme/{topic}", payload, qos=1).wait_for_publish(10)
+
+
+def now_frame(seq: int, value: float, *, alias: int = 1) -> bytes:
+    return frame(seq, {"alias": alias, "datatype": 9, "float_value": value}, timestamp=0)
+
+
+def test_aliases_survive_a_restart_of_ours(acme: Tenant, platform: paho.Client, run_listener: RunListener) -> None:
+    with run_listener():
+        birth = Payload()
+        birth.ParseFromString(BIRTH)
+        birth.timestamp = 0
+        publish(platform, "NBIRTH/edge-1", birth.SerializeToString())
+        wait_until(lambda: values(acme, "edge-1") == [21.5])
+    assert SparkplugNode.objects.get().aliases == {"1": "Temperature", "2": "Running"}
+    with run_listener():
+        publish(platform, "NDATA/edge-1", now_frame(1, 22.5))
+        wait_until(lambda: values(acme, "edge-1") == [21.5, 22.5])
+    assert reasons(acme) == []
+
+
+def test_a_node_that_is_not_understood_is_asked_for_its_births(acme: Tenant, platform: paho.Client, run_listener: RunListener) -> None:
+    asked: list[str] = []
+    platform.on_message = lambda _client, _data, message: asked.append(message.topic)
+    platform.subscribe("spBv1.0/acme/NCMD/#", 1)
+    with run_listener():
+        publish(platform, "NDATA/edge-1", now_frame(9, 22.5))
+        publish(platform, "NDATA/edge-1", now_frame(10, 22.5))
+        wait_until(lambda: reasons(acme) == ["unknown_alias", "unknown_alias"])
+    wait_until(lambda: asked == ["spBv1.0/acme/NCMD/edge-1"])
+
+
+def test_a_node_sends_for_devices_that_are_connected_via_it_and_no_others(
+    acme: Tenant, platform: paho.Client, run_listener: RunListener
+) -> None:
+    level = frame(0, {"name": "Level", "datatype": 10, "double_value": 0.5}, timestamp=0)
+    with run_listener():
+        publish(platform, "DDATA/edge-1/pump", level)
+        publish(platform, "DDATA/edge-1/tank", level)
+        wait_until(lambda: values(acme, "edge-1_tank") == [0.5])
+    assert values(acme, "edge-1_pump") == []
+    assert reasons(acme) == ["other_device"]
