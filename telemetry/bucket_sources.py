@@ -1,7 +1,7 @@
 """The rows that buckets are summed up from: roll-ups where they are folded and have not changed, readings for the rest.
 
-Each row is one or many readings of a series: ts, metric_id, n, total, low, high, first_at, first_value, last_at,
-last_value, quality. What is folded and what has changed is read first: a reading that was there before the query is
+Each row is one or many readings of a series: ts, metric_id, n, total, low, low_at, high, high_at, first_at,
+first_value, last_at, last_value, quality. What is folded and what has changed is read first: a reading that was there before the query is
 counted, one that is stored meanwhile may be.
 """
 
@@ -25,7 +25,7 @@ SELECT folded_until, metric_id, minute FROM telemetry_rollupprogress LEFT JOIN (
 ) AS changed ON true
 """
 _READING_COLUMNS = f"""
-ts, metric_id, 1 AS n, {SUMMABLE_SQL} AS total, value AS low, value AS high,
+ts, metric_id, 1 AS n, {SUMMABLE_SQL} AS total, value AS low, ts AS low_at, value AS high, ts AS high_at,
 ts AS first_at, value AS first_value, ts AS last_at, value AS last_value, quality
 """
 _READINGS_SQL = f"""
@@ -33,7 +33,7 @@ SELECT {_READING_COLUMNS} FROM telemetry_reading
 WHERE device_id = %(device)s AND metric_id = ANY(%(metrics)s) AND ts >= %(start_{{i}})s AND ts < %(end_{{i}})s
 """  # noqa: S608 - made of constants
 _ROLLUPS_SQL = """
-SELECT bucket AS ts, metric_id, n, total, low, high, first_at, first_value, last_at, last_value, quality
+SELECT bucket AS ts, metric_id, n, total, low, low_at, high, high_at, first_at, first_value, last_at, last_value, quality
 FROM telemetry_{unit}rollup
 WHERE device_id = %(device)s AND metric_id = ANY(%(metrics)s) AND bucket >= %(start_{i})s AND bucket < %(end_{i})s
 """

@@ -28,13 +28,15 @@ CHANGED_AT_ONCE = 5_000
 SUMMABLE_SQL = "CASE WHEN abs(value) <= 1e290 THEN value ELSE value * 'Infinity'::float8 END"
 _SQUARE_SQL = "CASE WHEN abs(value) <= 1e145 THEN value * value ELSE 'Infinity'::float8 END"
 
-_COLUMNS = ("n", "total", "squares", "low", "high", "first_at", "first_value", "last_at", "last_value", "quality")
+_COLUMNS = ("n", "total", "squares", "low", "low_at", "high", "high_at", "first_at", "first_value", "last_at", "last_value", "quality")
 _UPSERT_SQL = f"""
 ON CONFLICT (device_id, metric_id, bucket) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
 """
 # The rows come in order of time, so the arrays are in order too.
 _MINUTES_SQL = f"""
-SELECT bucket, count(*) AS n, sum({SUMMABLE_SQL}) AS total, sum({_SQUARE_SQL}) AS squares, min(value) AS low, max(value) AS high,
+SELECT bucket, count(*) AS n, sum({SUMMABLE_SQL}) AS total, sum({_SQUARE_SQL}) AS squares,
+    min(value) AS low, (array_agg(ts))[array_position(array_agg(value), min(value))] AS low_at,
+    max(value) AS high, (array_agg(ts))[array_position(array_agg(value), max(value))] AS high_at,
     min(ts) AS first_at, (array_agg(value))[1] AS first_value, max(ts) AS last_at, (array_agg(value))[count(*)::integer] AS last_value,
     max(quality) AS quality
 FROM (
@@ -44,7 +46,8 @@ FROM (
 """  # noqa: S608 - made of constants
 _HOURS_SQL = """
 SELECT date_trunc('hour', bucket, 'UTC') AS bucket, sum(n) AS n, sum(total) AS total, sum(squares) AS squares,
-    min(low) AS low, max(high) AS high,
+    min(low) AS low, (array_agg(low_at ORDER BY low, low_at))[1] AS low_at,
+    max(high) AS high, (array_agg(high_at ORDER BY high DESC, high_at))[1] AS high_at,
     min(first_at) AS first_at, (array_agg(first_value ORDER BY first_at))[1] AS first_value,
     max(last_at) AS last_at, (array_agg(last_value ORDER BY last_at DESC))[1] AS last_value, max(quality) AS quality
 FROM telemetry_minuterollup

@@ -6,44 +6,37 @@ from datetime import datetime, timedelta
 from devices.models import Device, Metric
 from rules.selectors import load_active_rules
 from rules.types import ActiveRule
-from telemetry.bucket_history import load_buckets
-from telemetry.buckets import FixedBuckets
-from telemetry.selectors import load_history
-from telemetry.types import BucketQuery
+from telemetry.bucket_history import gap_after
+from telemetry.curves import load_curve
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A choice of how far back the chart looks, and how wide a bucket is when raw points are too many."""
+    """A choice of how far back the chart looks."""
 
     label: str
     length: timedelta
-    bucket: timedelta
 
 
 SPANS = {
-    "15m": Span("15 min", timedelta(minutes=15), timedelta(seconds=2)),
-    "1h": Span("1 h", timedelta(hours=1), timedelta(seconds=5)),
-    "24h": Span("24 h", timedelta(hours=24), timedelta(minutes=2)),
-    "7d": Span("7 d", timedelta(days=7), timedelta(minutes=15)),
+    "15m": Span("15 min", timedelta(minutes=15)),
+    "1h": Span("1 h", timedelta(hours=1)),
+    "24h": Span("24 h", timedelta(hours=24)),
+    "7d": Span("7 d", timedelta(days=7)),
+    "30d": Span("30 d", timedelta(days=30)),
 }
-RAW_UP_TO = timedelta(hours=1)
+POINTS = 1000
 
 
 def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> dict[str, object]:
-    """Return `points` as [ms since 1970, mean, lowest, highest, quality], oldest first; raw ones where they are few."""
-    start, end = now - span.length, now + timedelta(minutes=10)
-    points: list[list[float | None]] | None = None
-    if span.length <= RAW_UP_TO:
-        page = load_history(device=device, metrics=[metric], start=start, end=end)
-        if page.next_cursor is None:
-            points = [[_ms(p.ts), *[float(p.value)] * 3, p.quality] for p in page.points if not isinstance(p.value, str)]
-    bucket_ms = 0.0
-    if points is None:
-        query = BucketQuery(start=start, end=now, buckets=FixedBuckets(span.bucket))
-        buckets = load_buckets(device=device, metrics=[metric], query=query, now=now).buckets
-        points = [[_ms(b.ts), b.average, b.minimum, b.maximum, b.quality] for b in buckets]
-        bucket_ms = span.bucket.total_seconds() * 1000
+    """Return `points` as [ms since 1970, value, quality], oldest first, with nulls where nothing came for too long."""
+    start = now - span.length
+    stretches = load_curve(device=device, metric=metric, start=start, end=now + timedelta(minutes=10), count=POINTS)
+    points: list[list[float | None]] = []
+    for stretch in stretches:
+        if points:
+            points.append([_ms(stretch[0].ts) - 1, None, None])
+        points += [[_ms(point.ts), point.value, point.quality] for point in stretch]
     return {
         "metric": metric.key,
         "name": str(metric),
@@ -51,7 +44,7 @@ def load_chart(*, device: Device, metric: Metric, span: Span, now: datetime) -> 
         "is_boolean": metric.data_type == Metric.DataType.BOOLEAN,
         "from": _ms(start),
         "to": _ms(now),
-        "bucket_ms": bucket_ms,
+        "gap_ms": gap_after(metric, device).total_seconds() * 1000,
         "points": points,
         "limits": _load_limits(device, metric),
     }

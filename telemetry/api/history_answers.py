@@ -14,10 +14,12 @@ from rest_framework.response import Response
 
 from devices.models import Device, Metric
 from iiot_site.lib.times import format_time
+from telemetry.api.parameters import MAX_POINTS_TOGETHER
 from telemetry.api.serializers import QUALITY_NAMES
 from telemetry.api.streaming import file_name, stream_file
 from telemetry.bucket_history import load_buckets, read_figure
 from telemetry.buckets import Buckets, CalendarBuckets, FixedBuckets
+from telemetry.curves import load_curve
 from telemetry.export import Export, export_buckets, export_readings
 from telemetry.export_formats import encode_csv, encode_parquet
 from telemetry.selectors import list_metrics, load_history
@@ -56,8 +58,10 @@ def _export(devices: Sequence[Device], keys: list[str], wanted: dict[str, Any]) 
 
 def _answer_page(request: Request, device: Device, wanted: dict[str, Any]) -> Response:
     metrics = list_metrics(device, wanted.get("metric", ()))
-    newest_first = wanted["order"] == "desc"
-    if "bucket" in wanted:
+    changes: dict[str, str] | None
+    if "points" in wanted:
+        results, changes = _curve_results(device, metrics, wanted), None
+    elif "bucket" in wanted:
         results, changes = _bucket_results(device, metrics, wanted)
     else:
         page = load_history(
@@ -67,7 +71,7 @@ def _answer_page(request: Request, device: Device, wanted: dict[str, Any]) -> Re
             end=wanted.get("to"),
             limit=wanted["limit"],
             cursor=wanted.get("cursor"),
-            newest_first=newest_first,
+            newest_first=wanted["order"] == "desc",
         )
         results = [_point(device, p.metric, p.ts, p.value, p.quality) for p in page.points]
         changes = {"cursor": page.next_cursor} if page.next_cursor else None
@@ -79,6 +83,20 @@ def _bucket_results(device: Device, metrics: list[Metric], wanted: dict[str, Any
     page = load_buckets(device=device, metrics=metrics, query=_bucket_query(device, wanted), now=timezone.now())
     changes = {"from": format_time(page.rest[0]), "to": format_time(page.rest[1])} if page.rest else None
     return [_bucket(device, bucket, wanted["agg"]) for bucket in page.buckets], changes
+
+
+def _curve_results(device: Device, metrics: list[Metric], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the points of each metric's curve, by metric and time."""
+    curves = [metric for metric in metrics if metric.data_type != Metric.DataType.TEXT]
+    count = max(3, min(wanted["points"], MAX_POINTS_TOGETHER // max(1, len(curves))))
+    results = []
+    for metric in sorted(curves, key=lambda metric: metric.key):
+        stretches = load_curve(device=device, metric=metric, start=wanted["from"], end=wanted["to"], count=count)
+        for number, stretch in enumerate(stretches):
+            if number and "fill" in wanted:
+                results.append(_point(device, metric.key, stretch[0].ts - timedelta(milliseconds=1), None, None))
+            results += [_point(device, metric.key, point.ts, point.value, point.quality) for point in stretch]
+    return results
 
 
 def _bucket_query(device: Device, wanted: dict[str, Any]) -> BucketQuery:

@@ -18,6 +18,8 @@ from telemetry.selectors import MAX_LIMIT
 FORMATS = ("json", "csv", "parquet")
 MAX_BUCKETS = 50_000
 MAX_DEVICES = 100
+MAX_POINTS = 5_000
+MAX_POINTS_TOGETHER = 50_000
 # Far beyond any reading, and near enough that adding a page of the widest buckets stays in the calendar.
 FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MOMENT = datetime(3000, 1, 1, tzinfo=UTC)
@@ -132,8 +134,16 @@ class HistoryParameters(serializers.Serializer[Any]):
     )
     agg = AggregatesField(required=False, help_text="What is wanted of a bucket; `value` is the first that is named. Left out: avg.")
     tz = ZoneField(required=False, help_text="IANA zone of calendar buckets. Left out: that of the device's site, else UTC.")
-    fill = serializers.ChoiceField(required=False, choices=["gaps"], help_text="`gaps`: empty buckets too, with null.")
+    fill = serializers.ChoiceField(
+        required=False, choices=["gaps"], help_text="`gaps`: null in empty buckets, and in gaps between `points`."
+    )
     order = serializers.ChoiceField(required=False, choices=["asc", "desc"], default="asc", help_text="`desc`: newest first.")
+    points = serializers.IntegerField(
+        required=False,
+        min_value=3,
+        max_value=MAX_POINTS,
+        help_text="About so many of the stored numbers of each metric, chosen so that the curve keeps its shape (LTTB).",
+    )
     limit = serializers.IntegerField(
         required=False, min_value=1, max_value=MAX_LIMIT, default=MAX_LIMIT, help_text="Values on a page; with `bucket`, spans of time."
     )
@@ -164,11 +174,24 @@ class HistoryParameters(serializers.Serializer[Any]):
         if attrs["format"] != "json":
             self._validate_file(attrs)
         if "bucket" in attrs:
+            if "points" in attrs:
+                raise serializers.ValidationError({"points": ["Choose either this or `bucket`."]})
             return self._validate_buckets(attrs)
+        if "points" in attrs:
+            self._validate_points(attrs)
         for name in ("agg", "tz", "fill"):
-            if name in attrs:
+            if name in attrs and not (name == "fill" and "points" in attrs):
                 raise serializers.ValidationError({name: ["This goes with `bucket`."]})
         return attrs
+
+    def _validate_points(self, attrs: dict[str, Any]) -> None:
+        for name in ("limit", "cursor", "order", "format"):
+            if name in self.initial_data:
+                raise serializers.ValidationError({name: ["This does not go with `points`: they come all at once, oldest first."]})
+        if "from" not in attrs:
+            raise serializers.ValidationError({"from": ["Say from when on, as a curve needs bounds."]})
+        if attrs.setdefault("to", timezone.now()) < attrs["from"]:
+            raise serializers.ValidationError({"from": ["This must not be after `to`."]})
 
     def _validate_file(self, attrs: dict[str, Any]) -> None:
         for name in ("limit", "cursor", "order"):

@@ -20,6 +20,7 @@ django.setup()
 from devices.models import Device, DeviceType, Metric  # noqa: E402 - Django must be set up first
 from telemetry.bucket_history import load_buckets  # noqa: E402
 from telemetry.buckets import FixedBuckets  # noqa: E402
+from telemetry.curves import load_curve  # noqa: E402
 from telemetry.partitions import ensure_partitions  # noqa: E402
 from telemetry.rollups import roll_up  # noqa: E402
 from telemetry.types import BucketQuery, HistoryBucket  # noqa: E402
@@ -88,6 +89,8 @@ def main() -> None:
         print(f"history: {DAYS * 86_400} readings rolled up in {seconds:.2f} s")
         for width, label in ((86_400, "1d"), (3600, "1h"), (300, "5m"), (60, "1m"), (30, "30s (no roll-up)")):
             compare(device, metric, start=start, end=now, width=timedelta(seconds=width), label=f"week in {label}")
+        figure, stretches = timed(lambda: load_curve(device=device, metric=metric, start=start, end=now, count=1000))
+        print(f"history week as a curve points={sum(map(len, stretches))} {figure:.1f} ms")
 
 
 if __name__ == "__main__":

@@ -58,3 +58,10 @@ def test_the_http_page_stores_and_reads_back(platform: Platform) -> None:
     assert '"stored":1' in output
     assert '"metric":"temperature"' in output
     assert platform.values("pump-7", "temperature").count(21.5) == before + 1
+
+
+def test_the_queries_page_reads_and_downloads(platform: Platform) -> None:
+    output = run_page("docs/queries.md", platform)
+    assert '"results":[' in output
+    assert '"errors"' not in output
+    assert "device,metric,time,value,text,quality" in output

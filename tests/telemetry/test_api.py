@@ -149,6 +149,16 @@ def test_newest_first_follows_next_to_the_oldest(viewer: APIClient, pump: Device
     assert backwards[::-1] == forwards
 
 
+def test_a_curve_has_the_stored_points_that_keep_its_shape(viewer: APIClient, pump: Device) -> None:
+    query: dict[str, Any] = {"device": pump.uuid, "from": START.isoformat(), "points": 5}
+    results = get(viewer, "/telemetry", **query)["results"]
+    assert [point["value"] for point in results][-1] == 99.0
+    assert 5 <= len(results) <= 7
+    with_gaps = get(viewer, "/telemetry", fill="gaps", **query)["results"]
+    assert [point for point in with_gaps if point["value"] is not None] == results
+    assert [point["value"] for point in with_gaps][-2:] == [None, 99.0]
+
+
 def test_calendar_days_are_those_of_the_site_unless_told(viewer: APIClient, acme: Tenant, pump: Device) -> None:
     def first_day(**zone: Any) -> str:
         query: dict[str, Any] = {"from": START.isoformat(), "bucket": "day", **zone}
@@ -186,6 +196,11 @@ def test_calendar_days_are_those_of_the_site_unless_told(viewer: APIClient, acme
         ({"bucket": "day", "from": "2026-01-01", "fill": "zero"}, "fill"),
         ({"bucket": "day", "from": "2026-01-01", "cursor": "x"}, "cursor"),
         ({"agg": "avg"}, "agg"),
+        ({"points": 2, "from": "2026-01-01"}, "points"),
+        ({"points": 100}, "from"),
+        ({"points": 100, "from": "2026-01-01", "bucket": 60}, "points"),
+        ({"points": 100, "from": "2026-01-01", "order": "desc"}, "order"),
+        ({"points": 100, "from": "2999-01-01"}, "from"),
         ({"order": "random"}, "order"),
         ({"metrics": "temperature"}, "metrics"),
         ({"device": "pump-7"}, "device"),

@@ -123,6 +123,7 @@ def test_a_roll_up_holds_all_that_longer_ones_need(device: Device) -> None:
         3.0,
         2,
     )
+    assert (rollup.low_at, rollup.high_at) == (at(1), NOW)
     assert (rollup.first_at, rollup.first_value, rollup.last_at, rollup.last_value) == (NOW, 3.0, at(59.5), 0.5)
 
 

@@ -1,9 +1,9 @@
-// One metric over time: mean as a line, lowest to highest as a band, thresholds of rules as dashed lines; grows live.
+// One metric over time: values that were stored, chosen by the server so that the curve keeps its shape; thresholds of rules as
+// dashed lines; grows live.
 import { formatTime, now } from "iiot/ages.js";
 
-const [TIME, MEAN, LOW, HIGH, QUALITY] = [0, 1, 2, 3, 4];
+const [TIME, VALUE, QUALITY] = [0, 1, 2];
 const POINTS_AT_MOST = 4_000;
-const GAP_AT_LEAST_MS = 15_000;
 const OPERATORS = { gt: ">", gte: "≥", lt: "<", lte: "≤", ">": ">", ">=": "≥", "<": "<", "<=": "≤" };
 const yesOrNo = (value) => (value ? "yes" : "no");
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
@@ -35,20 +35,22 @@ export class DeviceChart {
     return !this.#data?.points.length;
   }
 
-  /** Add a live value; it joins the last bucket where the chart shows buckets. */
+  /** Add a live value; a break in the line before it where nothing came for too long. */
   append(ms, value, quality) {
     const data = this.#data;
     if (!data) return;
     const last = data.points.at(-1);
-    if (data.bucket_ms && last && Math.floor(ms / data.bucket_ms) === Math.floor(last[TIME] / data.bucket_ms)) {
-      last[LOW] = Math.min(last[LOW], value);
-      last[HIGH] = Math.max(last[HIGH], value);
-      last[MEAN] = (last[MEAN] * 4 + value) / 5; // a running mean; the next reload shows the exact one
-    } else if (!last || ms > last[TIME]) {
-      data.points.push([data.bucket_ms ? Math.floor(ms / data.bucket_ms) * data.bucket_ms : ms, value, value, value, quality]);
-    } else return; // older than what is shown: the next reload sorts it in
+    if (last && ms <= last[TIME]) return; // older than what is shown: the next reload sorts it in
+    if (last && ms - last[TIME] > this.#gap()) data.points.push([ms - 1, null, null]);
+    data.points.push([ms, value, quality]);
     if (data.points.length > POINTS_AT_MOST) data.points.splice(0, data.points.length - POINTS_AT_MOST);
     this.#planDraw();
+  }
+
+  /** As the server has it: the longest silence that is none, but a few of the steps before it at least. */
+  #gap() {
+    const [before, last] = this.#data.points.slice(-2);
+    return Math.max(this.#data.gap_ms, last && before[VALUE] !== null ? 5 * (last[TIME] - before[TIME]) : 0);
   }
 
   /** Move the window on, so that silence shows as an empty right edge. */
@@ -122,39 +124,25 @@ export class DeviceChart {
   }
 
   #describe(ms) {
-    const point = this.#data.points.findLast((each) => each[TIME] <= ms + 1);
+    const point = this.#data.points.findLast((each) => each[VALUE] !== null && each[TIME] <= ms + 1);
     if (!point) return "";
-    const write = (value) => this.#data.is_boolean && Number.isInteger(value) ? yesOrNo(value) : `${Number(value.toPrecision(6)).toLocaleString("en")} ${this.#data.unit}`;
-    const band = point[LOW] === point[HIGH] ? "" : `\n${write(point[LOW])} to ${write(point[HIGH])}`;
+    const write = (value) => this.#data.is_boolean ? yesOrNo(value) : `${Number(value.toPrecision(6)).toLocaleString("en")} ${this.#data.unit}`;
     const quality = ["", "\nquality uncertain", "\nquality bad"][point[QUALITY]];
-    return `${formatTime(point[TIME])}\n${write(point[MEAN])}${band}${quality}`;
-  }
-
-  /** A gap breaks the line instead of being drawn over: a step five times as long as those before and after it. */
-  #withGaps(points) {
-    const steps = points.slice(1).map((point, i) => point[TIME] - points[i][TIME]);
-    const isGap = (i) => steps[i] > GAP_AT_LEAST_MS && steps[i] > 5 * Math.max(steps[i - 1] ?? 0, steps[i + 1] ?? 0, this.#data.bucket_ms);
-    return points.flatMap((point, i) => (points.length > 3 && isGap(i) ? [point, [point[TIME] + 1, null, null, null, 0]] : [point]));
+    return `${formatTime(point[TIME])}\n${write(point[VALUE])}${quality}`;
   }
 
   #series() {
     const line = this.#colour("--chart-1");
-    const points = this.#withGaps(this.#data.points);
-    const quiet = { type: "line", symbol: "none", silent: true, animation: false, lineStyle: { opacity: 0 } };
-    const band = this.#data.bucket_ms
-      ? [
-          { ...quiet, stack: "band", stackStrategy: "all", data: points.map((p) => [p[TIME], p[LOW]]) },
-          { ...quiet, stack: "band", stackStrategy: "all", data: points.map((p) => [p[TIME], p[HIGH] === null ? null : p[HIGH] - p[LOW]]), areaStyle: { color: line, opacity: 0.18 } },
-        ]
-      : [];
+    const points = this.#data.points;
+    const isAlone = (i) => (points[i - 1]?.[VALUE] ?? null) === null && (points[i + 1]?.[VALUE] ?? null) === null; // no line would show it
     return [
       {
-        type: "line", name: this.#data.name, step: this.#data.is_boolean ? "end" : false, animation: false, showSymbol: points.length < 40, symbolSize: 5,
-        data: points.map((p) => [p[TIME], p[MEAN]]), lineStyle: { width: 1.75, color: line }, itemStyle: { color: line },
-        areaStyle: band.length ? undefined : { color: line, opacity: 0.07, origin: "start" },
+        type: "line", name: this.#data.name, step: this.#data.is_boolean ? "end" : false, animation: false,
+        showAllSymbol: true, symbolSize: 5, symbol: (_, { dataIndex }) => (points.length < 40 || isAlone(dataIndex) ? "circle" : "none"),
+        data: points.map((point) => [point[TIME], point[VALUE]]), lineStyle: { width: 1.75, color: line }, itemStyle: { color: line },
+        areaStyle: { color: line, opacity: 0.07, origin: "start" },
         markLine: { silent: true, symbol: "none", animation: false, data: this.#data.limits.map((limit) => this.#limitLine(limit)) },
       },
-      ...band,
     ];
   }
 

@@ -113,23 +113,35 @@ def test_the_chart_begins_with_the_metric_that_burns(viewer: Client, acme: Tenan
     assert 'data-metric="temperature" data-span' in viewer.get(f"/t/acme/devices/{pump.uuid}").content.decode()
 
 
-def test_the_chart_gets_raw_points_where_few_and_buckets_where_many(viewer: Client, acme: Tenant, pump: Device) -> None:
-    with tenant_context(acme):
-        store(pump, Metric.objects.get(), *range(1100), step=timedelta(milliseconds=700))
+def test_the_chart_gets_all_points_where_few_and_those_that_keep_its_shape_where_many(viewer: Client, acme: Tenant, pump: Device) -> None:
+    def chart(span: str) -> list[list[float | None]]:
+        points: list[list[float | None]] = viewer.get(f"/t/acme/devices/{pump.uuid}/chart?metric=temperature&span={span}").json()["points"]
+        return points
 
-    def chart(span: str) -> dict[str, object]:
-        data: dict[str, object] = viewer.get(f"/t/acme/devices/{pump.uuid}/chart?metric=temperature&span={span}").json()
-        return data
+    def fill(*values: float, **how: Any) -> None:
+        with tenant_context(acme):
+            store(pump, Metric.objects.get(), *values, **how)
 
-    crowded = chart("15m")
-    assert crowded["bucket_ms"] == 2000
-    points = crowded["points"]
-    assert isinstance(points, list)
-    assert 380 <= len(points) <= 387
-    assert all(low <= mean <= high for _, mean, low, high, _ in points)
-    assert [points[0][2], points[-1][3]] == [0, 1099]
-    assert chart("nonsense")["bucket_ms"] == 5000
+    fill(*range(10), step=timedelta(seconds=1), quality=1)
+    assert [point[1:] for point in chart("1h")] == [[n, 1] for n in range(10)]
+    fill(*[500.0 if n == 777 else n % 7 for n in range(6000)], step=timedelta(milliseconds=100))
+    points = chart("15m")
+    assert 990 <= len(points) <= 1010
+    assert max(value for _, value, _ in points if value is not None) == 500.0
+    assert points == sorted(points)
     assert viewer.get(f"/t/acme/devices/{pump.uuid}/chart?metric=unknown").status_code == 404
+
+
+def test_the_chart_shows_where_nothing_came(viewer: Client, acme: Tenant, pump: Device) -> None:
+    with tenant_context(acme):
+        Metric.objects.update(expected_period=timedelta(seconds=1))
+        store(pump, Metric.objects.get(), 1.0, 2.0, step=timedelta(minutes=5))
+    points = viewer.get(f"/t/acme/devices/{pump.uuid}/chart?metric=temperature&span=nonsense").json()["points"]
+    assert [point[1:] for point in points] == [[1.0, 0], [2.0, 0]]  # always so far apart: no gap
+    with tenant_context(acme):
+        store(pump, Metric.objects.get(), *[3.0] * 20)
+    points = viewer.get(f"/t/acme/devices/{pump.uuid}/chart?metric=temperature&span=1h").json()["points"]
+    assert [value for _, value, _ in points] == [1.0, None, 2.0, None, *[3.0] * 20]
 
 
 def test_the_chart_knows_the_thresholds_that_concern_the_device(
@@ -152,7 +164,7 @@ def test_the_chart_knows_the_thresholds_that_concern_the_device(
         store(pump, Metric.objects.get(device_type=pump.device_type), 20.0)
     data = viewer.get(f"/t/acme/devices/{pump.uuid}/chart?metric=temperature&span=1h").json()
     assert [limit["name"] for limit in data["limits"]] == ["Everywhere", "Its site"]
-    assert [point[1:] for point in data["points"]] == [[20.0, 20.0, 20.0, 0]]
+    assert [point[1:] for point in data["points"]] == [[20.0, 0]]
 
 
 def test_the_health_card_says_what_stands_out(viewer: Client, acme: Tenant, pump: Device) -> None:
