@@ -8,7 +8,9 @@ from iiot_site.web import (
     device_views,
     frame_views,
     ingest_views,
+    label_views,
     listener_views,
+    onboarding_views,
     opcua_views,
     overview_views,
 )
@@ -48,5 +50,13 @@ urlpatterns = [
     path("opcua/<uuid:server_id>/unmap/<uuid:mapping_id>", opcua_views.unmap_node, name="opcua-unmap"),
     path("opcua/<uuid:server_id>/trust", opcua_views.trust, name="opcua-trust"),
     path("opcua/<uuid:server_id>/check", opcua_views.check, name="opcua-check"),
+    path("devices/add", onboarding_views.show_onboarding, name="onboarding"),
+    path("devices/add/import", onboarding_views.import_file, name="import-devices"),
+    path("devices/add/credentials/<uuid:download_id>", onboarding_views.download_credentials, name="download-credentials"),
+    path("devices/add/keys", onboarding_views.issue_key, name="issue-provisioning-key"),
+    path("devices/add/keys/<uuid:key_id>/revoke", onboarding_views.revoke_key, name="revoke-provisioning-key"),
+    path("devices/labels", label_views.choose_labels, name="labels"),
+    path("devices/labels/print", label_views.print_labels, name="print-labels"),
+    path("claim", label_views.claim, name="claim"),
     path("codec-bench", codec_views.show_codec_bench, name="codec-bench"),
 ]

@@ -65,3 +65,10 @@ def test_the_queries_page_reads_and_downloads(platform: Platform) -> None:
     assert '"results":[' in output
     assert '"errors"' not in output
     assert "device,metric,time,value,text,quality" in output
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_devices_page_issues_rotates_registers_and_imports(platform: Platform) -> None:
+    output = run_page("docs/devices.md", platform)
+    for sign in ('"kind":"x509"', '"topic":"t/acme/pump-', '"dry_run":true', '"created":2'):
+        assert sign in output

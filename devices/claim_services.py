@@ -1,0 +1,79 @@
+"""One-time codes on device labels, and devices that are put into service with one."""
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from devices.errors import ClaimRefusedError
+from devices.models import ClaimCode, Device, Site
+from devices.services import GATEWAYS_LOCK, save_device
+from iiot_site.lib.encryption import UnreadableSecretError, seal, unseal
+from iiot_site.lib.schemas import lock_in_schema
+
+_PURPOSE = "device claim code"
+_CODE_BYTES = 16
+
+
+@transaction.atomic
+def load_codes(*, devices: Sequence[Device], now: datetime) -> dict[int, str]:
+    """Return the code of each device by its id, made where there is none yet; left out are those claimed already.
+
+    The same label can be printed again: its code changes only if the platform's secret key did.
+    """
+    rows = {row.device_id: row for row in ClaimCode.objects.select_for_update().filter(device__in=devices)}
+    codes: dict[int, str] = {}
+    for device in devices:
+        row = rows.get(device.pk)
+        if row is None or (row.claimed_at is None and _read(row) is None):
+            codes[device.pk] = code = secrets.token_urlsafe(_CODE_BYTES)
+            ClaimCode.objects.update_or_create(device=device, defaults={"sealed_code": _seal(code), "created_at": now})
+        elif row.claimed_at is None:
+            codes[device.pk] = _read(row) or ""
+    return codes
+
+
+def get_claimable(*, device_key: str, code: str) -> ClaimCode:
+    """Return the row of a label's code, with its device; `claimed_at` tells whether it has been used.
+
+    Raises:
+        ClaimRefusedError: no device has this code. The same whether the device or the code is wrong.
+    """
+    row = ClaimCode.objects.select_related("device__device_type", "device__site").filter(device__key=device_key).first()
+    known = _read(row) if row else None
+    if row is None or known is None or not hmac.compare_digest(known.encode(), code.encode()):
+        raise ClaimRefusedError("This label is not valid here. Print a new one from the list of devices.")
+    return row
+
+
+@transaction.atomic
+def claim_device(*, device_key: str, code: str, name: str, site: Site | None, is_enabled: bool, now: datetime) -> Device:
+    """Put a device into service with its label's code, which then is used up.
+
+    Raises:
+        ClaimRefusedError: the code is wrong, or has been used.
+        ValidationError: the name is wrong.
+    """
+    lock_in_schema(GATEWAYS_LOCK)
+    found = get_claimable(device_key=device_key, code=code)
+    row = ClaimCode.objects.select_for_update().get(pk=found.pk)
+    if row.claimed_at is not None:
+        raise ClaimRefusedError(f"This label was used on {row.claimed_at:%Y-%m-%d}. Change the device on its own page.")
+    device = Device.objects.select_for_update(of=("self",), no_key=True).get(pk=row.device_id)
+    device.name, device.site, device.is_enabled = name, site, is_enabled
+    row.claimed_at = now
+    row.save(update_fields=["claimed_at"])
+    return save_device(device=device)
+
+
+def _seal(code: str) -> str:
+    return seal(code.encode(), purpose=_PURPOSE)
+
+
+def _read(row: ClaimCode) -> str | None:
+    try:
+        return unseal(row.sealed_code, purpose=_PURPOSE).decode()
+    except UnreadableSecretError:
+        return None
