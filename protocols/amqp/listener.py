@@ -29,7 +29,7 @@ from protocols.types import BatchOutcome, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 2_000
+BATCH_SIZE = 4_000
 PREFETCH = 2 * BATCH_SIZE  # one half is stored while the other arrives
 KEPT_SECONDS = 600  # the broker sends again as soon as somebody reads
 

@@ -19,7 +19,7 @@ from tests.benchmarks.plant import clear_readings, count_in_ledger, count_readin
 TENANTS = ["bench-a", "bench-b"]
 DEVICES = 500
 VALUES = 3
-PREFETCH = 4_000  # what the stopped reader may have been sent already
+PREFETCH = 8_000  # what the stopped reader may have been sent already
 MESSAGES = int(os.environ.get("IIOT_BENCH_MESSAGES", "60000"))
 ROUNDS = int(os.environ.get("IIOT_BENCH_ROUNDS", "3"))
 READY = f"{os.environ.get('IIOT_DATA_DIR', 'var')}/bench-listener.ready"
