@@ -134,6 +134,7 @@ class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
         ("What the platform knows", {"fields": ["uuid", "shown_status", "status_since", "last_seen_at", "last_seen_via", "created_at"]}),
     ]
     inlines = [CredentialInline]
+    actions_list = ["add_devices"]
     actions_detail = [
         "issue_mqtt_credential",
         "issue_token",

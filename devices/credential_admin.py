@@ -108,6 +108,15 @@ class CredentialActionsMixin:
             return HttpResponseRedirect(reverse("admin:devices_device_change", args=[device.pk]))
         return self._page(request, device, title="Revoke credentials", credentials=valid)
 
+    @action(description="Import, keys, labels", url_path="add-devices", permissions=["add_devices"])
+    def add_devices(self, request: HttpRequest) -> HttpResponse:
+        """Lead to the page for many devices."""
+        return HttpResponseRedirect(reverse("onboarding"))
+
+    def has_add_devices_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Those who may add devices."""
+        return request.user.has_perm("devices.add_device")
+
     def _issue(self, request: HttpRequest, object_id: str, kind: DeviceCredential.Kind) -> HttpResponse:
         device = self._device(request, object_id)
         title, warning = f"Issue: {kind.label}", _WARNINGS[kind]

@@ -47,7 +47,9 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
     uncertain, bad = _load_quality_shares(device, since)
     rejected = RejectedMessage.objects.filter(device=device, received_at__gte=since)
     by_reason = Counter(rejected.order_by().values_list("reason", flat=True))
-    valid = list(list_valid_credentials(device, now).values_list("expires_at", flat=True)) if with_credentials else []
+    valid = (
+        list(list_valid_credentials(device, now).filter(rotated_at=None).values_list("expires_at", flat=True)) if with_credentials else []
+    )
     figures = HealthFigures(
         status=device.status,
         status_changes=changes.count(),

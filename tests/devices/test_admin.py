@@ -210,3 +210,9 @@ def test_a_chosen_last_day_counts_to_its_end(developer: Client, device: Device, 
     developer.post(f"{ADMIN}/device/{device.pk}/issue-token/", {"last_day": "2099-12-31"})
     with tenant_context(acme):
         assert DeviceCredential.objects.get().expires_at == datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def test_the_list_of_devices_leads_to_import_keys_and_labels(developer: Client, viewer: Client, device: Device) -> None:
+    assert "add-devices" in developer.get(f"{ADMIN}/device/").content.decode()
+    assert developer.get(f"{ADMIN}/device/add-devices/")["Location"] == "/t/acme/devices/add"
+    assert "add-devices" not in viewer.get(f"{ADMIN}/device/").content.decode()

@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.utils import timezone
 from django_tenants.utils import tenant_context
 
-from devices.models import Metric, Site
-from devices.services import register_metrics, save_site
+from devices.errors import RotationRefusedError
+from devices.models import DeviceCredential, Metric, Site
+from devices.services import issue_credential, register_metrics, rotate_credential, save_site
 from devices.types import NewMetric
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -66,3 +68,24 @@ def test_two_moves_at_once_do_not_close_a_circle(tenant: Tenant) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(move, [(left, right), (right, left)])) == [False, True]
+
+
+def test_two_rotations_of_one_credential_at_once_make_one_successor(tenant: Tenant, make_device: MakeDevice) -> None:
+    with tenant_context(tenant):
+        issued = issue_credential(device=make_device(), kind="token", now=timezone.now())
+
+    def rotate(_: int) -> bool:
+        try:
+            with tenant_context(tenant):
+                credential = DeviceCredential.objects.select_related("device").get(pk=issued.credential_id)
+                rotate_credential(credential=credential, now=timezone.now())
+        except RotationRefusedError:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(rotate, range(4))) == 1
+    with tenant_context(tenant):
+        assert DeviceCredential.objects.count() == 2
