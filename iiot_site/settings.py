@@ -161,6 +161,8 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- Device protocols
 MQTT_URL = server_setting("MQTT_URL")
+IIOT_MQTT_VERSION = env.str("IIOT_MQTT_VERSION", default="3.1.1")
+IIOT_MQTT_SHARED_GROUP = env.str("IIOT_MQTT_SHARED_GROUP", default="")
 IIOT_MQTT_PUBLIC_HOST = server_setting("MQTT_PUBLIC_HOST", "localhost")
 IIOT_MQTT_PUBLIC_PORT = int(server_setting("MQTT_PUBLIC_PORT", "1883"))
 AMQP_URL = server_setting("AMQP_URL")

@@ -14,10 +14,14 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
+from protocols.deliveries import MAX_INFLIGHT
 from protocols.mqtt.packets import Front, Publish, take_publishes
 
 READ_BYTES = 256 * 1024
+SESSION_SECONDS = 30 * 86_400  # how long an MQTT 5 broker keeps what comes while no listener runs
 # Seconds of silence before the first probe, seconds between probes, probes without an answer: a dead host is found in 30 s.
 _KEEPALIVE_OPTIONS = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 _PUBACK = b"\x40\x02"
@@ -107,6 +111,16 @@ class BulkClient(paho.Client):
         super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=clean_session, protocol=protocol, manual_ack=True)
         self._on_publishes = on_publishes
         self._link: BufferedSocket | None = None
+
+    def connect_keeping_session(self, host: str, port: int) -> None:
+        """Connect soon, without MQTT's keep-alive, to a session that outlives the connection."""
+        if not self._is_v5:
+            self.connect_async(host, port, keepalive=0)
+            return
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        properties.SessionExpiryInterval = SESSION_SECONDS
+        properties.ReceiveMaximum = MAX_INFLIGHT
+        self.connect_async(host, port, keepalive=0, clean_start=False, properties=properties)
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
         """Send PUBACKs (MQTT 3.1.1 §3.4) together; may be called from any thread. A lost connection swallows them."""

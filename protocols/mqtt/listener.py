@@ -1,4 +1,4 @@
-"""Takes telemetry from an MQTT 3.1.1 broker; a PUBACK goes out only after the commit.
+"""Takes telemetry from an MQTT broker, by version 3.1.1 or 5; a PUBACK goes out only after the commit.
 
 Three threads: paho's reads the socket into the buffer, the main thread stores and acknowledges, a third hands on what
 is stored. The session is persistent: what is not acknowledged comes again, marked DUP (MQTT 3.1.1 §4.4).
@@ -14,6 +14,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
@@ -28,7 +29,7 @@ from protocols.types import BatchOutcome, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
 
-NO_KEEPALIVE = 0  # see BulkClient
+PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
 MAX_RECONNECT_SECONDS = 30
 
 
@@ -36,10 +37,20 @@ class MqttListener:
     """One listener process: `run` returns after `request_stop`, with everything taken in stored and acknowledged."""
 
     def __init__(
-        self, address: BrokerAddress, *, client_id: str, ready_file: Path | None = None, login_sync: LoginSync | None = None
+        self,
+        address: BrokerAddress,
+        *,
+        client_id: str,
+        ready_file: Path | None = None,
+        login_sync: LoginSync | None = None,
+        version: str = "3.1.1",
+        shared_group: str = "",
     ) -> None:
         self._address = address
         self._client_id = client_id
+        self._protocol = PROTOCOLS[version]
+        share = f"$share/{shared_group}/" if shared_group else ""
+        self._subscriptions = [share + topics for topics in (TELEMETRY_SUBSCRIPTION, SPARKPLUG_SUBSCRIPTION)]
         self._login_sync = login_sync
         self._core = ListenerCore(
             name="mqtt",
@@ -82,7 +93,7 @@ class MqttListener:
         self._delivery_count = last_delivery_count(consumer=self._client_id)
 
     def _connect(self) -> None:
-        self._client.connect_async(self._address.host, self._address.port, NO_KEEPALIVE)
+        self._client.connect_keeping_session(self._address.host, self._address.port)
         self._client.loop_start()
 
     def _disconnect(self) -> None:
@@ -101,7 +112,7 @@ class MqttListener:
     # --- Broker side, paho's thread
 
     def _make_client(self) -> BulkClient:
-        client = BulkClient(client_id=self._client_id, protocol=MQTTProtocolVersion.MQTTv311, on_publishes=self._on_publishes)
+        client = BulkClient(client_id=self._client_id, protocol=self._protocol, on_publishes=self._on_publishes)
         client.username_pw_set(self._address.username, self._address.password)
         if self._address.uses_tls:
             client.tls_set()
@@ -119,13 +130,16 @@ class MqttListener:
             self._core.report_error(f"the broker refused the connection: {reason}")
             return
         self._count_at_connect = self._delivery_count
-        client.subscribe([(TELEMETRY_SUBSCRIPTION, 1), (SPARKPLUG_SUBSCRIPTION, 1)])
+        if self._protocol == MQTTProtocolVersion.MQTTv5:
+            client.subscribe([(topics, SubscribeOptions(qos=1)) for topics in self._subscriptions])
+        else:
+            client.subscribe([(topics, 1) for topics in self._subscriptions])
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Properties | None) -> None:
         if any(reason.is_failure for reason in reasons):
-            self._core.report_error(f"the broker refused the subscription to {TELEMETRY_SUBSCRIPTION}: {reasons[0]}")
+            self._core.report_error(f"the broker refused the subscription to {self._subscriptions[0]}: {reasons[0]}")
             return
-        logger.info("listening on %s at %s:%d", TELEMETRY_SUBSCRIPTION, self._address.host, self._address.port)
+        logger.info("listening on %s at %s:%d", self._subscriptions[0], self._address.host, self._address.port)
         self._core.mark_connected()
 
     def _on_disconnect(

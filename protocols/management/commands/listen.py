@@ -19,7 +19,7 @@ from protocols.login_sync import LoginSync
 from protocols.modbus.listener import ModbusListener
 from protocols.mqtt.address import parse_broker_url
 from protocols.mqtt.client_id import load_client_id
-from protocols.mqtt.listener import MqttListener
+from protocols.mqtt.listener import PROTOCOLS, MqttListener
 from protocols.mqtt.logins import PasswordFile
 from protocols.opcua.browsing import platform_identity
 from protocols.opcua.listener import OpcUaListener
@@ -44,7 +44,16 @@ def make_mqtt_listener(ready_file: Path | None) -> Listener:
     except ValueError as exc:
         raise CommandError(str(exc)) from exc
     client_id = load_client_id(Path(settings.IIOT_DATA_DIR) / "secrets")
-    return MqttListener(address, client_id=client_id, ready_file=ready_file, login_sync=find_login_sync())
+    if settings.IIOT_MQTT_VERSION not in PROTOCOLS:
+        raise CommandError(f"IIOT_MQTT_VERSION is {settings.IIOT_MQTT_VERSION!r}; use one of {', '.join(PROTOCOLS)}.")
+    return MqttListener(
+        address,
+        client_id=client_id,
+        ready_file=ready_file,
+        login_sync=find_login_sync(),
+        version=settings.IIOT_MQTT_VERSION,
+        shared_group=settings.IIOT_MQTT_SHARED_GROUP,
+    )
 
 
 def make_amqp_listener(ready_file: Path | None) -> Listener:
