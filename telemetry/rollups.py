@@ -19,7 +19,7 @@ from django.db import connection, transaction
 
 from telemetry.models import RollupProgress
 from telemetry.partitions import list_partition_days
-from telemetry.rollup_plan import HOUR, MINUTE, floor, next_fold
+from telemetry.rollup_plan import HOUR, MINUTE, bin_sql, floor, next_fold
 
 GRACE = timedelta(seconds=15)  # readings are seldom later than this; those that are cost a second look at their minute
 CHANGED_AT_ONCE = 5_000
@@ -40,19 +40,19 @@ SELECT bucket, count(*) AS n, sum({SUMMABLE_SQL}) AS total, sum({_SQUARE_SQL}) A
     min(ts) AS first_at, (array_agg(value))[1] AS first_value, max(ts) AS last_at, (array_agg(value))[count(*)::integer] AS last_value,
     max(quality) AS quality
 FROM (
-    SELECT date_trunc('minute', ts, 'UTC') AS bucket, ts, value, quality FROM telemetry_reading
-    WHERE device_id = series.device_id AND metric_id = series.metric_id AND {{bounds}} ORDER BY ts
+    SELECT {bin_sql(MINUTE, "ts")} AS bucket, ts, value, quality FROM telemetry_reading
+    WHERE device_id = series.device_id AND metric_id = series.metric_id AND {{bounds}} ORDER BY bucket, ts
 ) AS readings GROUP BY bucket
 """  # noqa: S608 - made of constants
-_HOURS_SQL = """
-SELECT date_trunc('hour', bucket, 'UTC') AS bucket, sum(n) AS n, sum(total) AS total, sum(squares) AS squares,
+_HOURS_SQL = f"""
+SELECT {bin_sql(HOUR, "bucket")} AS bucket, sum(n) AS n, sum(total) AS total, sum(squares) AS squares,
     min(low) AS low, (array_agg(low_at ORDER BY low, low_at))[1] AS low_at,
     max(high) AS high, (array_agg(high_at ORDER BY high DESC, high_at))[1] AS high_at,
     min(first_at) AS first_at, (array_agg(first_value ORDER BY first_at))[1] AS first_value,
     max(last_at) AS last_at, (array_agg(last_value ORDER BY last_at DESC))[1] AS last_value, max(quality) AS quality
 FROM telemetry_minuterollup
-WHERE device_id = series.device_id AND metric_id = series.metric_id AND {bounds} GROUP BY 1
-"""
+WHERE device_id = series.device_id AND metric_id = series.metric_id AND {{bounds}} GROUP BY 1
+"""  # noqa: S608 - made of constants
 _INSERT_SQL = f"INSERT INTO {{table}} (device_id, metric_id, bucket, {', '.join(_COLUMNS)})"
 _INSERT_MINUTES_SQL = _INSERT_SQL.format(table="telemetry_minuterollup")
 _INSERT_HOURS_SQL = _INSERT_SQL.format(table="telemetry_hourrollup")
@@ -80,7 +80,7 @@ WITH gone AS (
         {_MINUTES_SQL.format(bounds="ts >= series.minute AND ts < series.minute + interval '1 minute'")}
     ) AS parts {_UPSERT_SQL}
 )
-SELECT DISTINCT device_id, metric_id, date_trunc('hour', minute, 'UTC') FROM gone
+SELECT DISTINCT device_id, metric_id, {bin_sql(HOUR, "minute")} FROM gone
 """  # noqa: S608 - made of constants
 _REFOLD_HOURS_SQL = f"""
 {_INSERT_HOURS_SQL}

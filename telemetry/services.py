@@ -16,6 +16,7 @@ from telemetry.errors import ReadingOutsideWindowError
 from telemetry.models import RejectedMessage
 from telemetry.partitions import ensure_partitions, forget_partitions
 from telemetry.partitions_math import utc_day
+from telemetry.rollup_plan import MINUTE, bin_sql
 from telemetry.staging import STAGE_COLUMNS, days_of, encode_numbers
 from telemetry.types import IngestCount, NewReading, NewRejection, StoreOutcome
 
@@ -54,11 +55,11 @@ _COUNT_BY_DAY_SQL = "WITH new AS ({insert} RETURNING ts) SELECT (ts AT TIME ZONE
 _INSERT_NUMBERS_SQL = _INSERT_SQL.format(table="telemetry_reading", stage="number_stage")
 _INSERT_TEXTS_SQL = _INSERT_SQL.format(table="telemetry_textreading", stage="text_stage")
 # What comes after its minute was closed: see `telemetry.rollups`. Only after COPY, which gives the transaction its number.
-_NOTE_CHANGED_MINUTES_SQL = """
+_NOTE_CHANGED_MINUTES_SQL = f"""
 INSERT INTO telemetry_changedminute (device_id, metric_id, minute)
-SELECT DISTINCT device_id, metric_id, date_trunc('minute', ts, 'UTC') FROM pg_temp.number_stage
+SELECT DISTINCT device_id, metric_id, {bin_sql(MINUTE, "ts")} FROM pg_temp.number_stage
 WHERE ts < (SELECT closed_until FROM telemetry_rollupprogress)
-"""
+"""  # noqa: S608 - made of constants
 _UPSERT_LATEST_NUMBERS_SQL = f"{_UPSERT_LATEST_SQL.format(column='value', stage='number_stage')};{_NOTE_CHANGED_MINUTES_SQL}"
 _UPSERT_LATEST_TEXTS_SQL = _UPSERT_LATEST_SQL.format(column="text", stage="text_stage")
 

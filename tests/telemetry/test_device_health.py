@@ -52,9 +52,8 @@ def pump(in_acme: Tenant, make_device: MakeDevice) -> Device:
     fields = dict.fromkeys(("total", "squares", "low", "high", "first_value", "last_value"), 1.0)
     for n, quality in enumerate((0, 0, 1, 2)):
         bucket = now - timedelta(hours=1, minutes=n)
-        MinuteRollup.objects.create(
-            device=device, metric=metric, bucket=bucket, n=1, first_at=bucket, last_at=bucket, quality=quality, **fields
-        )
+        times = dict.fromkeys(("first_at", "last_at", "low_at", "high_at"), bucket)
+        MinuteRollup.objects.create(device=device, metric=metric, bucket=bucket, n=1, quality=quality, **fields, **times)
     changes = [("never", "online", 3), ("online", "stale", 2), ("stale", "online", 1), ("online", "stale", 30)]
     for before, after, hours in changes:
         StatusChange.objects.create(device=device, at=now - timedelta(hours=hours), before=before, after=after)
