@@ -15,6 +15,7 @@ django_application = get_asgi_application()
 require_secret_key()  # a web server runs no system checks
 
 from iiot_site.live_consumer import LiveConsumer  # noqa: E402 - models can be imported only once Django is set up
+from iiot_site.web_pulse import start_web_pulse  # noqa: E402 - as above
 
 _LIVE_PATH = re.compile(r"(?:/t/(?P<slug>[^/]+))?/ws/live\Z")
 _live_application = LiveConsumer.as_asgi()
@@ -31,5 +32,19 @@ async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISend
             await send({"type": "websocket.close", "code": 4404, "reason": ""})
         else:
             await _live_application({**scope, "tenant_slug": match["slug"]}, receive, send)
+    elif scope["type"] == "lifespan":
+        await _live(receive, send)
     else:
         raise NotImplementedError(f"{scope['type']} is not served here")
+
+
+async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """Begin to say that this process serves, and end with the server."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            start_web_pulse()
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -66,6 +66,16 @@ class PlatformPulse(models.Model):
         return f"{self.beat_at:%Y-%m-%d %H:%M:%S}"
 
 
+class DoorPulse(models.Model):
+    """When a process that takes messages in, but is no listener, last said so: the web process, for HTTP."""
+
+    name = models.CharField(primary_key=True, max_length=60, help_text="As messages name it, such as http.")
+    beat_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.beat_at:%Y-%m-%d %H:%M:%S}"
+
+
 class OutageGap(models.Model):
     """A time in which the platform could not hear devices of a listener, or of any; it does not count as their silence."""
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from devices.status import STATUS_TIMER, Gap, merge_gaps
-from protocols.models import ListenerState, OutageGap, PlatformPulse
+from protocols.models import DoorPulse, ListenerState, OutageGap, PlatformPulse
 from protocols.pulses import Interval, Pulse, judge_interval
 from tenants.timers import hasten_timers
 
@@ -65,6 +65,14 @@ def record_connected(*, listener: str, since: datetime | None, now: datetime) ->
         hasten_timers(kind=STATUS_TIMER, due_at=now)
 
 
+@transaction.atomic
+def record_door_pulse(*, name: str, now: datetime) -> None:
+    """Note that messages can come in through a process that is no listener, and the gap before, if there was one."""
+    before = DoorPulse.objects.select_for_update().filter(name=name).values_list("beat_at", flat=True).first()
+    record_connected(listener=name, since=before, now=now)
+    DoorPulse.objects.update_or_create(name=name, defaults={"beat_at": now})
+
+
 def load_down_listeners(*, now: datetime) -> dict[str, Down]:
     """Return the listeners whose messages do not come in now; one that never connected is among them."""
     oldest = now - HEARTBEAT_LIMIT
@@ -74,6 +82,7 @@ def load_down_listeners(*, now: datetime) -> dict[str, Down]:
         for name, state, connected_at, started_at in rows
         if state != "connected" or connected_at is None or connected_at < oldest
     }
+    since |= dict(DoorPulse.objects.filter(beat_at__lt=oldest).values_list("name", "beat_at"))
     if not since:
         return {}
     back_at = OutageGap.objects.filter(listener="").values_list("ended_at", flat=True).first()

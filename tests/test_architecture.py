@@ -40,6 +40,7 @@ NOT_IN_ADMIN = {
     "telemetry.RollupProgress": "as ChangedMinute",
     "telemetry.IngestLedger": "composite key (the admin cannot address it); the page Ingest shows it",
     "devices.StatusChange": "history that the device's health counts; nothing to configure",
+    "protocols.DoorPulse": "as PlatformPulse, of the web process",
     "protocols.PlatformPulse": "one row that the watch over devices keeps; the health page tells",
     "tenants.Timer": "book-keeping of what is due when; nothing to configure",
     "protocols.UnroutedCount": "composite key (the admin cannot address it); counters of messages that are no tenant's",

@@ -50,7 +50,7 @@ class Plan:
     def web(self) -> ProcessSpec:
         """HTTP and WebSocket."""
         argv = ["-m", "iiot_site.web_server", "iiot_site.asgi:application", "--host", self._web.bind, "--port", str(self._web.port)]
-        argv += ["--lifespan", "off", "--no-access-log", "--no-server-header", "--no-proxy-headers"]
+        argv += ["--lifespan", "on", "--no-access-log", "--no-server-header", "--no-proxy-headers"]
         argv += ["--ws-ping-interval", "20", "--ws-ping-timeout", "20", "--ws-max-size", _WEBSOCKET_FRAME_BYTES]
         argv += ["--timeout-graceful-shutdown", "3"]
         allowed = self._env.get("IIOT_ALLOWED_HOSTS", "").split(",")[0].strip().lstrip(".")

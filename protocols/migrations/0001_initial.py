@@ -101,4 +101,14 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["ended_at"], name="protocols_o_ended_a_88d564_idx")],
             },
         ),
+        migrations.CreateModel(
+            name="DoorPulse",
+            fields=[
+                (
+                    "name",
+                    models.CharField(help_text="As messages name it, such as http.", max_length=60, primary_key=True, serialize=False),
+                ),
+                ("beat_at", models.DateTimeField()),
+            ],
+        ),
     ]

@@ -12,6 +12,7 @@ from devices.services import record_activity, save_device
 from protocols import device_watch
 from protocols.device_watch import beat, watch_devices
 from protocols.models import ListenerState, OutageGap, PlatformPulse
+from protocols.outages import record_door_pulse
 from protocols.services import Heartbeat, record_heartbeat
 from tenants.models import Tenant, Timer
 from tests.conftest import MakeDevice
@@ -205,6 +206,20 @@ def test_devices_of_other_listeners_are_watched_meanwhile(world: World, make_dev
     world.listener_state = "connecting"
     world.run(20 * MINUTE)
     assert statuses() == {"offline": 1}
+
+
+def test_the_web_process_that_was_away_is_no_silence_of_devices_over_http(world: World, make_device: MakeDevice) -> None:
+    pump = make_device()
+    world.talking, world.via = [pump.id], "http"
+    record_door_pulse(name="http", now=world.now + MINUTE)
+    world.run(MINUTE)
+    world.talking = []
+    world.run(20 * MINUTE)
+    assert statuses() == {"online": 1}
+    assert ["over http since" in title for title in open_titles()] == [True]
+    record_door_pulse(name="http", now=world.now)
+    world.look()
+    assert (statuses(), open_titles()) == ({"online": 1}, [])
 
 
 # --- Clocks
