@@ -26,6 +26,7 @@ from devices.keys import is_metric_key
 from devices.models import Device, DeviceType, Metric, Site
 from devices.status import STATUS_TIMER
 from devices.types import MetricRef, NewMetric
+from iiot_site.lib.lookups import announce_change
 from iiot_site.lib.schemas import current_schema, lock_in_schema
 from tenants.timers import set_timer
 
@@ -84,6 +85,7 @@ def save_site(*, site: Site) -> Site:
     lock_in_schema(SITES_LOCK)
     site.full_clean()
     site.save()
+    announce_change()
     return site
 
 
@@ -99,6 +101,7 @@ def delete_site(*, site: Site) -> None:
 # --- Device types and metrics
 
 
+@transaction.atomic
 def save_device_type(*, device_type: DeviceType) -> DeviceType:
     """Create or change a device type.
 
@@ -107,10 +110,12 @@ def save_device_type(*, device_type: DeviceType) -> DeviceType:
     """
     device_type.full_clean()
     device_type.save()
+    announce_change()
     _look_at_statuses_soon()
     return device_type
 
 
+@transaction.atomic
 def save_metric(*, metric: Metric) -> Metric:
     """Create or change a metric.
 
@@ -119,6 +124,7 @@ def save_metric(*, metric: Metric) -> Metric:
     """
     metric.full_clean()
     metric.save()
+    announce_change()
     return metric
 
 
@@ -165,6 +171,8 @@ def register_metrics(*, metrics: Collection[NewMetric]) -> dict[tuple[int, str],
             created.append(Metric(device_type_id=type_id, key=key, data_type=Metric.DataType(metric.data_type)))
     for metric_row in Metric.objects.bulk_create(created):
         known[metric_row.device_type_id, metric_row.key] = _metric_ref(metric_row)
+    if created:
+        announce_change()
     return {identity: known[identity] for identity in wanted if identity in known}
 
 
@@ -203,7 +211,8 @@ def save_device(*, device: Device) -> Device:
         lock_in_schema(GATEWAYS_LOCK)
     device.full_clean()
     device.save(update_fields=None if is_new else DEVICE_FIELDS)
-    if not is_new:
+    if not is_new:  # a new one is in nobody's memory
+        announce_change(device=device.key)
         _look_at_statuses_soon()
     return device
 
@@ -249,3 +258,4 @@ def _delete_unused(instance: Site | Device | DeviceType | Metric, refusal: str) 
         instance.delete()
     except ProtectedError as exc:
         raise StillInUseError(refusal) from exc
+    announce_change(device=instance.key if isinstance(instance, Device) else "")

@@ -118,6 +118,7 @@ CACHES = {
     },
     "shared": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": f"{REDIS_URL}/0", "KEY_PREFIX": "shared"},
 }
+IIOT_SHARED_LOOKUPS = True  # off in tests, whose databases change under the same names
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",

@@ -20,6 +20,7 @@ from iiot_site.lib.clock import clock_offset
 from protocols.buffer import BatchBuffer
 from protocols.credits import Credits, Limits
 from protocols.handoff import HandOffThread
+from protocols.invalidation import ChangeFollower
 from protocols.meter import Load
 from protocols.resolution import count_lookups
 from protocols.selectors import seconds_since_heartbeat
@@ -74,6 +75,7 @@ class ListenerCore:
         self._count_connections = count_connections
         self._buffer = BatchBuffer(batch_size=batch_size, capacity=max(10_000, 4 * batch_size))
         self._hand_off = HandOffThread()
+        self._changes = ChangeFollower()
         self._limits = make_limits()
         self._disconnected_at: float | None = None
         self._writer = BatchWriter(
@@ -150,6 +152,7 @@ class ListenerCore:
     def run(self, *, connect: Callable[[], None], disconnect: Callable[[], None]) -> None:
         """Connect, store until told to stop, then disconnect: by then all that can be acknowledged has been."""
         self._hand_off.start()
+        self._changes.start()
         try:
             connect()
             self._writer.run()
@@ -157,6 +160,7 @@ class ListenerCore:
             self._state = "stopped"
             disconnect()
             self._hand_off.stop(timeout_seconds=5)
+            self._changes.stop()
             self._beat()
             connection.close()
 

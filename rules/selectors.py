@@ -92,7 +92,12 @@ def _iterate_active_rules() -> Iterator[ActiveRule]:
 
 def load_watched_series() -> WatchedSeries:
     """Return which series of the tenant some enabled rule reads."""
-    return WatchedSeries((key, rule.scope) for rule in load_active_rules() for key in rule.condition.metric_keys)
+    return WatchedSeries(load_watched_pairs())
+
+
+def load_watched_pairs() -> list[tuple[str, Scope]]:
+    """Return metric key and scope of every enabled rule: what `WatchedSeries` is made of, as plain values."""
+    return [(key, rule.scope) for rule in load_active_rules() for key in rule.condition.metric_keys]
 
 
 def load_series(pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], Series]:

@@ -15,6 +15,7 @@ from alerting.models import Alert
 from alerting.services import handle_signals, withdraw_alerts
 from alerting.types import AlertSignal
 from devices.models import Metric
+from iiot_site.lib.lookups import announce_change
 from iiot_site.lib.schemas import current_schema, lock_in_schema
 from rules.alert_signals import make_signal, rule_source
 from rules.conditions.errors import ConditionInvalidError
@@ -172,6 +173,7 @@ def save_rule(*, rule: Rule, now: datetime) -> Rule:
         elif stored.is_enabled and not rule.is_enabled:
             _reset(rule, f"The rule {rule.name} was disabled.", now)
     rule.save()
+    announce_change()
     return rule
 
 
@@ -215,6 +217,7 @@ def set_rule_enabled(*, rule_id: uuid.UUID, is_enabled: bool, now: datetime) -> 
     else:
         _reset(rule, f"The rule {rule.name} was disabled.", now)
     rule.save(update_fields=["is_enabled", "updated_at"])
+    announce_change()
     return rule
 
 
@@ -229,6 +232,7 @@ def delete_rule(*, rule_id: uuid.UUID, now: datetime) -> None:
     rule = _get_rule(rule_id)
     _reset(rule, f"The rule {rule.name} was deleted.", now)
     rule.delete()
+    announce_change()
 
 
 def _reset(rule: Rule, reason: str, now: datetime) -> None:

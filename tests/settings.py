@@ -12,5 +12,6 @@ STORAGES = {
 CACHES["default"]["KEY_PREFIX"] = CACHES["shared"]["KEY_PREFIX"] = f"test-{os.getpid()}"  # noqa: F405  # as above
 CELERY_BROKER_URL = "memory://"  # no test leaves work to a worker of the next one; real processes have real settings
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True  # serve what is in the tree, not a collected folder
+IIOT_SHARED_LOOKUPS = False  # each test has another database under the same names
 IIOT_PLANT_NETWORKS = ["127.0.0.0/8"]  # the machines of tests run beside them
 IIOT_OPCUA_PORT = 0  # tests that want our server start it on a port of its own
