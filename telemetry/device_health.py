@@ -47,9 +47,7 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
     uncertain, bad = _load_quality_shares(device, since)
     rejected = RejectedMessage.objects.filter(device=device, received_at__gte=since)
     by_reason = Counter(rejected.order_by().values_list("reason", flat=True))
-    valid = (
-        list(list_valid_credentials(device, now).filter(rotated_at=None).values_list("expires_at", flat=True)) if with_credentials else []
-    )
+    valid = list(list_valid_credentials(device, now).values_list("expires_at", "rotated_at")) if with_credentials else []
     figures = HealthFigures(
         status=device.status,
         status_changes=changes.count(),
@@ -57,7 +55,7 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
         uncertain_share=uncertain,
         clock_skew_seconds=_load_skew(device, since),
         rejected=by_reason.total(),
-        next_expiry_at=min((moment for moment in valid if moment is not None), default=None),
+        next_expiry_at=min((expires for expires, rotated in valid if expires is not None and rotated is None), default=None),
         has_valid_credential=bool(valid) if with_credentials else None,
     )
     is_silent = device.status in {Device.Status.STALE, Device.Status.OFFLINE}

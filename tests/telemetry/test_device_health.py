@@ -7,7 +7,7 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from devices.models import Device, DeviceCredential, StatusChange
-from devices.services import issue_credential
+from devices.services import issue_credential, rotate_credential
 from telemetry.device_health import load_device_health
 from telemetry.health_findings import HealthFigures, find_health
 from telemetry.models import LatestReading, MinuteRollup, RejectedMessage
@@ -98,3 +98,12 @@ def test_only_who_may_read_credentials_learns_of_their_expiry(
     assert seen[acme_developer.email]["next_expiry_at"] is not None
     assert "expiry" in [finding["code"] for finding in seen[acme_developer.email]["findings"]]
     assert seen[acme_viewer.email]["bad_share"] == 0.25
+
+
+def test_a_credential_that_has_a_successor_is_no_reason_to_warn(in_acme: Tenant, make_device: MakeDevice) -> None:
+    pump = make_device()
+    issue_credential(device=pump, kind=DeviceCredential.Kind.TOKEN, now=timezone.now())
+    rotate_credential(credential=pump.credentials.get(), now=timezone.now())
+    health = load_device_health(device=pump, with_credentials=True, now=timezone.now())
+    assert "credential_expires" not in str(health.findings)
+    assert health.figures.next_expiry_at is None
