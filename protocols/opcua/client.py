@@ -5,7 +5,7 @@ Source: OPC 10000-4 §6.1 (establishing a session), OPC 10000-7 (security polici
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -107,16 +107,25 @@ async def open_session(
     """
     with _in_words(target.endpoint_url):
         client = await _make_client(target.endpoint_url, identity=identity, networks=networks, timeout_seconds=timeout_seconds)
-        if target.security != NO_SECURITY:
-            await _secure(client, target, identity)
-        await _log_in(client, target, identity)
-        await client.connect()
     try:
+        with _in_words(target.endpoint_url):
+            if target.security != NO_SECURITY:
+                await _secure(client, target, identity)
+            await _log_in(client, target, identity)
+            await client.connect()
         yield client
     finally:
-        with suppress(Exception):
-            await asyncio.wait_for(client.disconnect(), CLOSE_SECONDS)
-        client.disconnect_socket()
+        await _close(client)
+
+
+async def _close(client: PlantClient) -> None:
+    """Take leave, but not for long: the library waits for each answer, and takes no cancellation meanwhile."""
+    closing = asyncio.ensure_future(client.disconnect())
+    await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+    client.disconnect_socket()
+    await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+    if closing.done() and not closing.cancelled():
+        closing.exception()  # looked at, so that nobody complains; the connection is gone either way
 
 
 async def list_offers(url: str, *, identity: Identity, networks: Sequence[str], timeout_seconds: float = 4.0) -> list[Offer]:

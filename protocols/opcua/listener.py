@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from django_tenants.utils import schema_context
 
 from connections.opcua_services import record_opcua_report
 from connections.opcua_types import OpcUaReport, OpcUaTarget
+from devices.services import record_activity
 from protocols.following import SettingsFollower, TenantSettings
 from protocols.listening import ListenerCore
 from protocols.opcua.commits import Commits
@@ -26,6 +27,7 @@ from protocols.opcua.serving import ServerThread
 from protocols.opcua.session import ServerSession
 from protocols.opcua.settings import OpcUaSettings, load_opcua_settings
 from protocols.opcua.values import LastValue
+from protocols.resolution import resolve_devices
 from protocols.types import BatchOutcome, RawMessage
 from tenants.selectors import list_active_tenants
 
@@ -35,6 +37,7 @@ WAIT_FOR_ROOM_SECONDS = 0.05
 # That a server said something is worth a write this much after the last one that was written.
 HEARD_STEP = timedelta(seconds=15)
 END_SECONDS = 10.0
+CLOSING_SECONDS = 0.1  # for sockets that were closed to be gone
 Key = tuple[str, int]  # schema, server id
 Wanted = dict[Key, tuple[str, OpcUaTarget, Mapping[int, LastValue]]]
 
@@ -77,7 +80,10 @@ class OpcUaListener:
     def _disconnect(self) -> None:
         self._follower.stop()
         self._server.stop()
-        asyncio.run_coroutine_threadsafe(self._end_all(), self._loop).result(timeout=END_SECONDS)
+        try:
+            asyncio.run_coroutine_threadsafe(self._end_all(), self._loop).result(timeout=END_SECONDS)
+        except TimeoutError:
+            logger.warning("some servers did not let us go in time")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=END_SECONDS)
         if not self._thread.is_alive():
@@ -99,10 +105,17 @@ class OpcUaListener:
             if _is_worth_writing(report, self._written.get(key)):
                 with schema_context(key[0]):
                     record_opcua_report(report=report, now=now)
+                    self._record_activity(key, report.heard_at)
                 written[key] = report
             else:
                 written[key] = self._written[key]
         self._written = written
+
+    def _record_activity(self, key: Key, heard_at: datetime | None) -> None:
+        session = self._sessions.get(key)
+        if session is not None and heard_at is not None:
+            devices = resolve_devices(key[0], session.list_live_devices())
+            record_activity(seen={device.id: heard_at for device in devices.values()})
 
     # --- The settings' thread
 
@@ -156,6 +169,7 @@ class OpcUaListener:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(CLOSING_SECONDS)
 
 
 def _ask_database() -> None:

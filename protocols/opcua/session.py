@@ -23,7 +23,7 @@ from protocols.opcua.client import PlantClient, explain, open_session
 from protocols.opcua.errors import CertificateNotTrustedError, LostError, OpcUaError
 from protocols.opcua.identity import Identity
 from protocols.opcua.node_ids import UnknownNodeError, parse_node_id
-from protocols.opcua.values import LastValue, NodeValue, Scaling, encode_values, has_overflowed, read_data_value, remember
+from protocols.opcua.values import BAD, LastValue, NodeValue, Scaling, encode_values, has_overflowed, read_data_value, remember
 from protocols.types import RawMessage
 
 logger = logging.getLogger(__name__)
@@ -83,11 +83,18 @@ class ServerSession:
         self._max_bytes = max_bytes
         self._last = dict(last_values or {})
         self._nodes: dict[int, OpcUaNodeSpec] = {}  # by client handle
+        self._qualities: dict[int, int] = {}
         self._lost: asyncio.Event = asyncio.Event()
         self._lost_why = ""
         self._heard = 0.0
         self._is_delivering = False
         self._sequence: int | None = None
+
+    def list_live_devices(self) -> set[str]:
+        """Return the devices that the server vouches for: a value that does not change is not told again, and is known all the same."""
+        if self.state.state != "connected":
+            return set()
+        return {node.device for handle, node in list(self._nodes.items()) if self._qualities.get(handle, BAD) != BAD}
 
     async def run(self) -> None:
         """Keep the server read until cancelled."""
@@ -156,7 +163,7 @@ class ServerSession:
         created = await client.uaclient.session.create_subscription(parameters, self._on_publish)
         namespaces = await client.get_namespace_array()
         self.state.problems = {}
-        self._nodes = {}
+        self._nodes, self._qualities = {}, {}
         requests = [request for node in self.target.nodes if (request := self._make_request(node, namespaces)) is not None]
         for start in range(0, len(requests), ITEMS_PER_REQUEST):
             await self._create_items(client, created.SubscriptionId, requests[start : start + ITEMS_PER_REQUEST])
@@ -222,9 +229,9 @@ class ServerSession:
         self._heard = time.monotonic()
         self.state.heard_at = received_at = datetime.now(UTC)
         message = result.NotificationMessage
+        self._check_sequence(int(message.SequenceNumber), is_keep_alive=not message.NotificationData)
         if not message.NotificationData:
             return
-        self._check_sequence(int(message.SequenceNumber))
         values: dict[str, list[NodeValue]] = defaultdict(list)
         for notification in message.NotificationData:
             if isinstance(notification, ua.DataChangeNotification):
@@ -249,6 +256,7 @@ class ServerSession:
                 item.Value, metric=node.metric, scaling=Scaling(node.scale, node.offset), last=last, received_at=received_at
             )
             self._last[node.mapping_id] = remember(value, last)
+            self._qualities[node.mapping_id] = value.quality
             values[node.device].append(value)
             if has_overflowed(item.Value.StatusCode):
                 self.state.problems[node.mapping_id] = OVERFLOWED
@@ -263,13 +271,16 @@ class ServerSession:
     def _source(self) -> str:
         return f"{self.target.name} {self.target.endpoint_url}"[:300]
 
-    def _check_sequence(self, sequence: int) -> None:
-        """Say it where a notification is missing: the library drops one that it cannot read."""
+    def _check_sequence(self, sequence: int, *, is_keep_alive: bool) -> None:
+        """Say it where a notification is missing: the library drops one that it cannot read.
+
+        A keep-alive carries the number that the next notification will have (OPC 10000-4 §5.14.1.2).
+        """
         expected = None if self._sequence is None else (self._sequence % _MAX_SEQUENCE) + 1
         if expected is not None and sequence != expected:
             self.state.error = f"Notifications {expected} to {sequence - 1} could not be read or never came."
             logger.warning("%s: %s", self._label, self.state.error)
-        self._sequence = sequence
+        self._sequence = sequence - 1 if is_keep_alive else sequence
 
 
 def _make_filter(node: OpcUaNodeSpec) -> ua.DataChangeFilter | None:

@@ -11,6 +11,7 @@ from django_tenants.utils import tenant_context
 
 from connections.opcua_models import OpcUaServer
 from connections.opcua_services import save_opcua_server, trust_certificate
+from devices.models import Device
 from protocols.opcua.identity import load_identity
 from protocols.opcua.listener import OpcUaListener
 from telemetry.models import IngestLedger, LatestReading, TextReading
@@ -32,7 +33,7 @@ def test_it_stores_each_change_with_its_source_time_to_the_microsecond(
 ) -> None:
     map_node(plant.add("Temperature", 20.0))
     wait_until(lambda: len(readings(acme)) == 1)
-    at = datetime.now(UTC).replace(microsecond=123_457)
+    at = (datetime.now(UTC) + timedelta(seconds=1)).replace(microsecond=123_457)
     plant.write("Temperature", good(21.5, at))
     wait_until(lambda: (21.5, 0) in readings(acme))
     with tenant_context(acme):
@@ -113,7 +114,7 @@ def test_it_logs_in_with_a_password(
     map_node(plant.add("Temperature", 20.0))
     wait_until(lambda: state_of(acme).state == state and bool(state_of(acme).item_count or state_of(acme).last_error), seconds=20)
     assert password not in state_of(acme).last_error
-    assert readings(acme) == ([(20.0, 0)] if state == "connected" else [])
+    wait_until(lambda: readings(acme) == ([(20.0, 0)] if state == "connected" else []))
 
 
 def test_a_node_that_does_not_exist_says_so_and_the_others_are_read(
@@ -160,3 +161,20 @@ def test_the_ledger_adds_up_and_a_value_told_twice_is_stored_once(
         rows = list(IngestLedger.objects.filter(listener="opcua"))
     assert sum(row.stored for row in rows) == 51
     assert all(row.received == row.stored + row.duplicate + row.rejected for row in rows)
+
+
+def test_a_device_whose_values_do_not_change_stays_online_while_its_server_is_heard(
+    plant: PlantServer, map_node: MapNode, pump: Device, listener: OpcUaListener, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocols.opcua.listener.HEARD_STEP", timedelta(seconds=1))
+    map_node(plant.add("Temperature", 20.0))
+    wait_until(lambda: readings(acme) == [(20.0, 0)])
+
+    def last_seen() -> datetime:
+        with tenant_context(acme):
+            pump.refresh_from_db()
+        return pump.last_seen_at or datetime.min.replace(tzinfo=UTC)
+
+    first = last_seen()
+    wait_until(lambda: last_seen() >= first + timedelta(seconds=4), seconds=20)
+    assert readings(acme) == [(20.0, 0)]
