@@ -152,3 +152,10 @@ def test_who_does_not_know_the_secret_finds_nothing(question: Callable[..., str]
 def test_without_a_secret_nothing_is_answered(question: Callable[..., str], settings: object, db: None) -> None:
     settings.IIOT_BROKER_SECRET = ""  # type: ignore[attr-defined]  # pytest-django's
     assert question("vhost", secret="", username="acme/pump-7", vhost="/") == "404"
+
+
+def test_a_devices_second_name_has_the_rights_of_its_first() -> None:
+    question = {"username": "acme/pump-7~2", "vhost": "/", "name": "iiot.telemetry", "resource": "topic", "permission": "write"}
+    assert may_use_topic({**question, "routing_key": "acme.pump-7.telemetry"})
+    assert not may_use_topic({**question, "routing_key": "acme.pump-7~2.telemetry"})
+    assert not may_use_topic({**question, "routing_key": "acme.fan.telemetry"})
