@@ -31,7 +31,10 @@ class Link:
         return wanted in values
 
 
-LINKS = (Link("/t", "iiot.telemetry", (50, 60, 110, 112, 0)),)
+LINKS = (
+    Link("/t", "iiot.telemetry", (50, 60, 110, 112, 0)),
+    Link("/latest", "iiot.latest", (50, 60), is_observable=True),
+)
 
 
 def list_links(query: Sequence[str]) -> str:

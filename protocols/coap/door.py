@@ -1,4 +1,4 @@
-"""The resources of the CoAP server, on the event loop: `/t` takes telemetry, `/.well-known/core` says what there is (RFC 6690).
+"""The resources of the CoAP server, on the event loop: `/t`, `/latest`, and `/.well-known/core`, which lists them (RFC 6690).
 
 Answers to people we do not know stay small: they could be sent to a victim in whose name somebody asks (RFC 7252 §11.3).
 """
@@ -6,11 +6,12 @@ Answers to people we do not know stay small: they could be sent to a victim in w
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from aiocoap import GET, POST, Message
+from aiocoap.error import RenderableError
 from aiocoap.protocol import Context
 from django.conf import settings
 
@@ -18,6 +19,8 @@ from protocols.coap.address import show_peer
 from protocols.coap.blocks import Block, BlockSpool, cut_block
 from protocols.coap.discovery import LINK_FORMAT, SMALL_BLOCK, list_links
 from protocols.coap.gate import Gate, Sender
+from protocols.coap.latest import LatestValues
+from protocols.coap.oscore import OscoreDesk, is_answered
 from protocols.coap.refusals import (
     BUSY,
     CONTENT,
@@ -32,6 +35,7 @@ from protocols.coap.refusals import (
     Refused,
 )
 from protocols.coap.requests import Asked, read_request
+from protocols.coap.sequence import SequenceFile
 from protocols.codecs.registry import CODEC_BY_CONTENT_FORMAT, UNSUPPORTED
 from protocols.types import Delivery, RawMessage
 
@@ -41,7 +45,9 @@ CONSUMER = "coap"
 MAX_SPOOLED_BYTES = 16 * 1024 * 1024
 SPOOL_IDLE_SECONDS = 60.0
 
-Handle = Callable[[Any, Asked, Sender], None]
+TELEMETRY, LATEST = ("t",), ("latest",)
+METHODS = {TELEMETRY: POST, LATEST: GET}
+_OSCORE = 9
 
 
 class Door(Context):  # type: ignore[misc]  # aiocoap has no types
@@ -58,9 +64,12 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         offer: Callable[[RawMessage], bool],
         first_count: int,
         repeats_until: float,
+        sequence: SequenceFile,
     ) -> None:
         super().__init__(loop=loop, loggername="coap-server")
-        self.gate = Gate()
+        self._gate = Gate()
+        self._oscore = OscoreDesk(sequence)
+        self._latest = LatestValues()
         self._offer = offer
         self._count = first_count
         self._repeats_until = repeats_until
@@ -69,7 +78,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             max_bytes=settings.IIOT_MAX_MESSAGE_BYTES, max_total_bytes=MAX_SPOOLED_BYTES, idle_seconds=SPOOL_IDLE_SECONDS
         )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._resources: dict[tuple[str, ...], tuple[Any, Handle]] = {("t",): (POST, self._take)}
+        self._start(self._latest.run())
 
     # --- What the main thread makes known
 
@@ -83,7 +92,10 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
     def give_up(self) -> None:
         """Tell all who wait that their messages may not be stored, and end the look-ups."""
         self.answer([(count, BUSY) for count in list(self._unanswered)])
-        self.gate.close()
+        for task in self._tasks:
+            task.cancel()
+        for desk in (self._gate, self._oscore, self._latest):
+            desk.close()
 
     # --- Requests
 
@@ -98,40 +110,77 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             respond(pipe, Answer(INTERNAL_ERROR))
 
     def _render(self, pipe: Any) -> None:
+        if pipe.request.opt.get_option(_OSCORE):
+            self._start(self._answer_later(pipe, self._open(pipe)))
+            return
         asked = read_request(pipe.request)
         if asked.path == (".well-known", "core"):
             self._discover(pipe, asked)
             return
-        if asked.path not in self._resources:
-            raise Refused("not_found", code=NOT_FOUND)
-        code, handle = self._resources[asked.path]
-        if pipe.request.code != code:
-            raise Refused("not_allowed", code=METHOD_NOT_ALLOWED)
-        sender = self.gate.recall(asked.token)
-        if sender is not None:
-            handle(pipe, asked, sender)
+        expect_method(pipe.request, asked)
+        sender = self._gate.recall(asked.token)
+        if sender is not None and asked.path == TELEMETRY:
+            self._take(pipe, asked, sender)
         elif not asked.token:
             respond(pipe, NOT_LET_IN)
         else:
-            self._start(self._identify(pipe, asked, handle))
+            self._start(self._answer_later(pipe, self._identify(pipe, asked)))
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _identify(self, pipe: Any, asked: Asked, handle: Handle) -> None:
+    async def _answer_later(self, pipe: Any, work: Coroutine[Any, Any, None]) -> None:
         try:
-            sender = await self.gate.identify(asked.token)
-            if sender is None:
-                respond(pipe, NOT_LET_IN)
-            else:
-                handle(pipe, asked, sender)
+            await work
         except Refused as refused:
             respond(pipe, refused.answer)
         except Exception:  # the listener's loop, as above
             logger.exception("a request could not be answered")
             respond(pipe, Answer(INTERNAL_ERROR))
+
+    async def _identify(self, pipe: Any, asked: Asked) -> None:
+        sender = await self._gate.identify(asked.token)
+        if sender is None:
+            respond(pipe, NOT_LET_IN)
+            return
+
+        async def is_allowed() -> bool:
+            return await self._gate.identify(asked.token) is not None
+
+        await self._serve(pipe, asked, sender, is_allowed)
+
+    async def _open(self, pipe: Any) -> None:
+        """Answer a request under OSCORE."""
+        try:
+            inner, sender, credential = await self._oscore.open(pipe)
+        except RenderableError as challenge:
+            pipe.add_response(challenge.to_message(), is_last=True)
+            return
+        except Refused:
+            if is_answered(pipe.request):
+                raise
+            return
+
+        async def is_allowed() -> bool:
+            return await self._oscore.is_valid(credential)
+
+        try:
+            asked = read_request(inner.request)
+            if asked.path == (".well-known", "core"):
+                self._discover(inner, asked)
+                return
+            expect_method(inner.request, asked)
+            await self._serve(inner, asked, sender, is_allowed)
+        except Refused as refused:
+            respond(inner, refused.answer)
+
+    async def _serve(self, pipe: Any, asked: Asked, sender: Sender, is_allowed: Callable[[], Awaitable[bool]]) -> None:
+        if asked.path == TELEMETRY:
+            self._take(pipe, asked, sender)
+        else:
+            await self._latest.answer(pipe, asked, sender, is_allowed=is_allowed)
 
     def _discover(self, pipe: Any, asked: Asked) -> None:
         if pipe.request.code != GET:
@@ -174,6 +223,14 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
     def _assemble(self, block: Block, payload: bytes, *, key: tuple[Any, ...], sender: Sender) -> bytes | None:
         who = (sender.tenant, sender.device.id)
         return self._spool.add((who, key), block, payload, sender=who, now=time.monotonic())
+
+
+def expect_method(request: Any, asked: Asked) -> None:
+    """Raises: Refused: 4.04 or 4.05, there is no such resource, or it has no such method."""
+    if asked.path not in METHODS:
+        raise Refused("not_found", code=NOT_FOUND)
+    if request.code != METHODS[asked.path]:
+        raise Refused("not_allowed", code=METHOD_NOT_ALLOWED)
 
 
 def respond(pipe: Any, answer: Answer, *, block1: Any = None) -> None:

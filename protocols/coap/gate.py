@@ -4,12 +4,9 @@ A flood of wrong tokens waits in a queue of its own, so that it does not hold up
 """
 
 import asyncio
-import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cachetools import TTLCache
-from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
@@ -17,9 +14,8 @@ from devices.credential_formats import parse_device_token
 from devices.services import authenticate_device_token
 from devices.types import DeviceRef
 from protocols.coap.refusals import SERVICE_UNAVAILABLE, Refused
+from protocols.coap.threads import DatabaseThread
 from tenants.selectors import get_active_tenant
-
-logger = logging.getLogger(__name__)
 
 KNOWN_SECONDS = 15  # a revoked token works no longer than this
 UNKNOWN_SECONDS = 5
@@ -44,8 +40,8 @@ class Gate:
         self._unknown: TTLCache[str, None] = TTLCache(MAX_REMEMBERED, UNKNOWN_SECONDS)
         self._regulars: TTLCache[str, None] = TTLCache(MAX_REMEMBERED, REGULAR_SECONDS)
         self._waiting: dict[str, asyncio.Future[Sender | None]] = {}
-        self._for_regulars = ThreadPoolExecutor(1, "coap-regulars")
-        self._for_strangers = ThreadPoolExecutor(1, "coap-strangers")
+        self._for_regulars = DatabaseThread("coap-regulars")
+        self._for_strangers = DatabaseThread("coap-strangers")
 
     def recall(self, token: str) -> Sender | None:
         """Return the sender if the token was looked up a moment ago."""
@@ -71,12 +67,9 @@ class Gate:
         return await asyncio.shield(waiting)
 
     async def _find(self, token: str) -> Sender | None:
-        executor = self._for_regulars if token in self._regulars else self._for_strangers
+        thread = self._for_regulars if token in self._regulars else self._for_strangers
         try:
-            sender = await asyncio.get_running_loop().run_in_executor(executor, look_up, token)
-        except (DatabaseError, InterfaceError) as exc:
-            logger.warning("a device could not be looked up: %s", exc)
-            raise Refused("busy", code=SERVICE_UNAVAILABLE, max_age=5) from exc
+            sender = await thread.run(look_up, token)
         finally:
             self._waiting.pop(token, None)
         if sender is None:
@@ -89,30 +82,16 @@ class Gate:
 
     def close(self) -> None:
         """End the threads and their connections."""
-        for executor in (self._for_regulars, self._for_strangers):
-            executor.submit(_close_connection)
-            executor.shutdown(wait=True)
+        self._for_regulars.close()
+        self._for_strangers.close()
 
 
 def look_up(token: str) -> Sender | None:
-    """Ask the database whose token it is.
-
-    Raises:
-        DatabaseError, InterfaceError: it does not answer; the next call connects anew.
-    """
+    """Ask the database whose token it is."""
     parts = parse_device_token(token)
-    try:
-        tenant = get_active_tenant(parts.tenant) if parts else None
-        if tenant is None:
-            return None
-        with tenant_context(tenant):
-            device = authenticate_device_token(token=token, now=timezone.now())
-    except (DatabaseError, InterfaceError):
-        connection.close()
-        raise
+    tenant = get_active_tenant(parts.tenant) if parts else None
+    if tenant is None:
+        return None
+    with tenant_context(tenant):
+        device = authenticate_device_token(token=token, now=timezone.now())
     return Sender(tenant.slug, device) if device else None
-
-
-def _close_connection() -> None:
-    """Close the connection of the thread that this runs in."""
-    connection.close()

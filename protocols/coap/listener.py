@@ -1,7 +1,7 @@
 """Takes telemetry over CoAP; 2.04 goes out only after the commit.
 
 Two threads do the work: one runs aiocoap's event loop and fills the buffer, the main thread stores. A third hands on what
-is stored, two more look up tokens. Repeated requests: docs/decisions/0010-repeated-requests-over-coap.md.
+is stored, others ask the database who a device is and what its values are. Repeated requests: decision 10.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from django.conf import settings
 from protocols.coap.address import CoapAddress
 from protocols.coap.door import CONSUMER, Door
 from protocols.coap.refusals import STORED, Answer, answer_partly_stored, answer_refused
+from protocols.coap.sequence import SequenceFile
 from protocols.coap.transport import TUNING, open_socket
 from protocols.deliveries import last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
@@ -31,8 +32,9 @@ RETRY_SECONDS = 2.0
 class CoapListener:
     """One listener process: `run` returns after `request_stop`, with everything taken in stored and answered."""
 
-    def __init__(self, address: CoapAddress, *, ready_file: Path | None = None) -> None:
+    def __init__(self, address: CoapAddress, *, sequence_path: Path, ready_file: Path | None = None) -> None:
         self._address = address
+        self._sequence = SequenceFile(sequence_path)
         self._core = ListenerCore(
             name="coap", acknowledge=self._acknowledge, batch_size=BATCH_SIZE, ready_file=ready_file, on_beat=self._prune
         )
@@ -98,7 +100,13 @@ class CoapListener:
 
     async def _serve(self) -> None:
         repeats_until = time.monotonic() + TUNING.EXCHANGE_LIFETIME
-        door = Door(loop=self._loop, offer=self._core.offer, first_count=self._stored_count, repeats_until=repeats_until)
+        door = Door(
+            loop=self._loop,
+            offer=self._core.offer,
+            first_count=self._stored_count,
+            repeats_until=repeats_until,
+            sequence=self._sequence,
+        )
         self._door = door
         while not self._stopping.is_set():
             try:

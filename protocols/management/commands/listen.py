@@ -71,7 +71,8 @@ def make_amqp_listener(ready_file: Path | None) -> Listener:
 
 def make_coap_listener(ready_file: Path | None) -> Listener:
     """Return the CoAP server at IIOT_COAP_BIND."""
-    return CoapListener(CoapAddress(settings.IIOT_COAP_BIND, settings.IIOT_COAP_PORT), ready_file=ready_file)
+    address = CoapAddress(settings.IIOT_COAP_BIND, settings.IIOT_COAP_PORT)
+    return CoapListener(address, sequence_path=Path(settings.IIOT_DATA_DIR) / "oscore" / "sequence", ready_file=ready_file)
 
 
 def make_opcua_listener(ready_file: Path | None) -> Listener:

@@ -45,9 +45,10 @@ class Client:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.kept: list[Any] = []  # aiocoap ends an observation that nobody holds
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
-        self.context = self.wait(Context.create_client_context(transports=["udp6", "oscore"]))
+        self.context = self.wait(Context.create_client_context(transports=["oscore", "udp6"]))
 
     def wait(self, work: Coroutine[Any, Any, Any], *, seconds: float = WAIT_SECONDS) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
@@ -123,7 +124,7 @@ def issue_token(device: Any) -> str:
     return issue_credential(device=device, kind=DeviceCredential.Kind.TOKEN, now=timezone.now()).secret
 
 
-RunListener = Callable[[], AbstractContextManager[CoapListener]]
+RunListener = Callable[..., AbstractContextManager[CoapListener]]
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def run_listener(transactional_db: None, tmp_path: Path) -> RunListener:
     def run(*, port: int = 0) -> Iterator[CoapListener]:
         ready_file = tmp_path / "ready"
         ready_file.unlink(missing_ok=True)
-        running = CoapListener(CoapAddress("127.0.0.1", port), ready_file=ready_file)
+        running = CoapListener(CoapAddress("127.0.0.1", port), sequence_path=tmp_path / "oscore" / "sequence", ready_file=ready_file)
 
         def work() -> None:
             running.run()

@@ -232,7 +232,7 @@ def test_a_request_that_a_former_process_stored_is_recognised(acme: Tenant, toke
         port = listener.port
         wire = Wire(port)
         assert wire.ask(post_datagram(token, b'{"temperature": 5}', mid=77)) is not None
-    with run_listener(port=port):  # type: ignore[call-arg]
+    with run_listener(port=port):
         assert wire.ask(post_datagram(token, b'{"temperature": 5}', mid=77)) == b"\x62\x44\x00\x4d\xaa\xbb"
         assert wire.ask(post_datagram(token, b'{"temperature": 5}', mid=78)) is not None
     wire.close()
