@@ -143,10 +143,14 @@ def test_a_disabled_device_is_refused_and_counted(acme: Tenant, token: str, clie
         assert RejectedMessage.objects.get().reason == "device_disabled"
 
 
-def test_an_unknown_critical_option_is_refused(token: str, client: Client, run_listener: RunListener) -> None:
+def test_an_unknown_critical_option_is_refused(token: str, run_listener: RunListener) -> None:
     with run_listener() as listener:
-        answer = client.post(url(listener, token), '{"temperature": 1}', uri_path_abbrev=0)
-        assert str(answer.code)[:4] == "4.02"
+        wire = Wire(listener.port)
+        unknown = b"\xe0\x1c\x33"  # option 7,509, without a value
+        answer = wire.ask(post_datagram(token, b"1", mid=3, tail=unknown))
+        assert answer is not None
+        assert answer[1] == 0x82
+        wire.close()
 
 
 @pytest.mark.parametrize(
