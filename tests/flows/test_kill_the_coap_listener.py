@@ -58,7 +58,7 @@ def test_two_thousand_messages_are_two_thousand_readings(platform: Platform, met
     numbers, lock = iter(range(MESSAGES)), threading.Lock()
 
     def work(_: int) -> list[int]:
-        codes = []
+        codes: list[int] = []
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as endpoint:
             while True:
                 with lock:
