@@ -1,6 +1,6 @@
 """What can go wrong with devices on purpose."""
 
-from iiot_site.lib.errors import ConflictError, IIoTError
+from iiot_site.lib.errors import ConflictError, IIoTError, NotFoundError
 
 
 class TooManyCredentialsError(ConflictError):
@@ -68,3 +68,27 @@ class ClaimRefusedError(ConflictError):
     """A label's code that is wrong or has been used."""
 
     code = "claim_refused"
+
+
+class CommandRefusedError(IIoTError):
+    """A command that the device's type does not accept."""
+
+    code = "command_refused"
+
+
+class CommandConflictError(ConflictError):
+    """The device is switched off, or has as many open commands as it may."""
+
+    code = "command_conflict"
+
+
+class IllegalCommandEventError(ConflictError):
+    """The command is not in a state in which this can happen to it."""
+
+    code = "illegal_command_event"
+
+
+class UnknownCommandError(NotFoundError):
+    """The device has no such command."""
+
+    code = "unknown_command"

@@ -5,12 +5,14 @@ import zoneinfo
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
+from devices.command_schema import find_fault
 from devices.keys import METRIC_KEY_PATTERN
 
 validate_key = RegexValidator(r"^[A-Za-z0-9_-]{1,64}\Z", "Use 1 to 64 letters, digits, underscores and hyphens.")
@@ -29,6 +31,12 @@ def validate_tags(value: object) -> None:
     """Accept a list of at most 50 short texts."""
     if not isinstance(value, list) or len(value) > 50 or not all(isinstance(tag, str) and 0 < len(tag) <= 60 for tag in value):
         raise ValidationError("Use a list of at most 50 texts of 1 to 60 characters.")
+
+
+def validate_commands(value: object) -> None:
+    """Refuse what does not declare commands as `devices.command_schema` says."""
+    if fault := find_fault(value):
+        raise ValidationError(fault)
 
 
 def validate_positive(value: timedelta) -> None:
@@ -140,12 +148,18 @@ class DeviceType(models.Model):
     offline_severity = models.CharField(
         max_length=8, choices=OfflineSeverity, default=OfflineSeverity.MEDIUM, help_text="Of the incident when a device goes offline."
     )
+    commands = models.JSONField(
+        default=list, blank=True, validators=[validate_commands], help_text="What its devices accept; an empty list: any command."
+    )
 
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        self.commands = self.commands or []  # an emptied field of the admin's form is None
 
 
 class Metric(models.Model):
@@ -192,6 +206,10 @@ class Device(models.Model):
         STALE = "stale", "Stale"
         OFFLINE = "offline", "Offline"
 
+    class Connection(models.TextChoices):
+        ONLINE = "online", "Connected"
+        OFFLINE = "offline", "Disconnected"
+
     id = models.AutoField(primary_key=True)
     uuid = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     key = models.CharField(max_length=64, unique=True, validators=[validate_key], help_text="The device's name in topics and messages.")
@@ -212,6 +230,10 @@ class Device(models.Model):
     status = models.CharField(max_length=8, choices=Status, default=Status.NEVER, editable=False)
     status_since = models.DateTimeField(default=timezone.now, editable=False)
     is_offline_raised = models.BooleanField(default=False, editable=False, help_text="An alert says that it is offline.")
+    connection = models.CharField(
+        max_length=8, choices=Connection, blank=True, editable=False, help_text="As the device or its last will says."
+    )
+    connection_since = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -324,3 +346,48 @@ class ClaimCode(models.Model):
 
     def __str__(self) -> str:
         return f"Label of {self.device}"
+
+
+class Command(models.Model):
+    """Something that a device is told to do. The device gets the id with it, so that it can know a repetition."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        SENT = "sent", "Sent"
+        ACKNOWLEDGED = "acknowledged", "Acknowledged"
+        FAILED = "failed", "Failed"
+        EXPIRED = "expired", "Expired"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="commands")
+    name = models.CharField(max_length=64)
+    payload = models.JSONField(null=True, blank=True)
+    state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, db_constraint=False, on_delete=models.DO_NOTHING, related_name="+"
+    )
+    created_by_name = models.CharField(max_length=160, blank=True, help_text="Who it was; also set for an API key.")
+    idempotency_key = models.CharField(max_length=80, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    offer_at = models.DateTimeField(help_text="When it is next sent, unless it is answered by then.")
+    sent_at = models.DateTimeField(null=True, help_text="First.")
+    finished_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    response = models.JSONField(null=True, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["device", "-created_at"]),
+            models.Index(fields=["offer_at"], condition=models.Q(state__in=["queued", "sent"]), name="command_open"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["device", "idempotency_key"], condition=~models.Q(idempotency_key=""), name="command_once_per_idempotency_key"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} to {self.device}"

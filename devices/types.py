@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from devices.oscore_keys import OscoreKeys
@@ -67,3 +68,15 @@ class OscoreCredential:
     credential_id: UUID
     device_key: str
     keys: OscoreKeys
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRef:
+    """A command as a protocol sends it. `attempt` counts from 1; the id stays the same when it is sent again."""
+
+    id: UUID
+    device_key: str
+    name: str
+    payload: Any
+    expires_at: datetime
+    attempt: int

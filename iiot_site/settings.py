@@ -153,6 +153,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "reopen-still-firing": {"task": "alerting.tasks.reopen_still_firing_task", "schedule": 30.0, "options": {"expires": 30}},
     "sweep-rules": {"task": "rules.tasks.sweep_rules_task", "schedule": 30.0, "options": {"expires": 30}},
+    "expire-commands": {"task": "devices.tasks.expire_commands_task", "schedule": 5.0, "options": {"expires": 5}},
     "watch-devices": {"task": "protocols.tasks.watch_devices_task", "schedule": 5.0, "options": {"expires": 5}},
     "create-partitions": {"task": "telemetry.tasks.create_partitions_task", "schedule": 3600.0, "options": {"expires": 3600}},
     "roll-up": {"task": "telemetry.tasks.roll_up_task", "schedule": 30.0, "options": {"expires": 30}},

@@ -131,3 +131,9 @@ class MessageRefusedError(MessageError):
         super().__init__(detail, errors=errors)
         self.code = reason
         self.http_status = self.STATUSES.get(reason, 400)
+
+
+class InvalidResponseError(MessageError):
+    """An answer to a command, or a connection message, that is not of the documented form."""
+
+    code = "invalid_shape"

@@ -23,6 +23,7 @@ from iiot_site.lib.errors import IIoTError
 from protocols.accounting import count_ingest, count_repeated, find_refused
 from protocols.activity import remember_written, select_due
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
+from protocols.control_messages import take_in
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
 from protocols.errors import MessageError, RateLimitedError
 from protocols.frames import list_watched
@@ -83,10 +84,17 @@ def process_messages(
             is to be tried again, its deliveries marked as redelivered.
     """
     groups: dict[tuple[str, str], list[tuple[int, RawMessage]]] = defaultdict(list)  # by listener too: the ledger counts each apart
+    control: list[tuple[int, RawMessage]] = []
     for index, message in enumerate(messages):
-        groups[message.tenant, message.protocol].append((index, message))
+        if message.channel:
+            control.append((index, message))
+        else:
+            groups[message.tenant, message.protocol].append((index, message))
     until = highest_counts(messages)
     outcomes = [_process_tenant(slug, group, uncovered, until, now, hand_on) for (slug, _), group in groups.items()]
+    if control:
+        refusals = take_in(control, uncovered=uncovered, now=now)
+        outcomes.append(BatchOutcome(0, 0, refusals, frozenset(refusal.index for refusal in refusals)))
     return _combine(outcomes)
 
 

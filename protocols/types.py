@@ -6,6 +6,9 @@ from datetime import datetime
 
 import msgspec
 
+# What a message may be besides readings; see `protocols.control_messages`.
+RESPONSE, STATUS = "response", "status"
+
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """How a broker may send the same message again: the consumer's session, the packet id, its DUP flag.
@@ -28,6 +31,7 @@ class RawMessage(msgspec.Struct, frozen=True, gc=False):
 
     `via` is the key of the device that sent for this one, its gateway; "" where it sent for itself. `codec` is set where
     the transport names the format, as a content type does; else the device type's codec counts.
+    `channel` is "" for readings; `protocols.control_messages` says what else a device may say.
     """
 
     tenant: str
@@ -39,6 +43,7 @@ class RawMessage(msgspec.Struct, frozen=True, gc=False):
     delivery: Delivery | None = None
     codec: str = ""
     via: str = ""
+    channel: str = ""
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):

@@ -19,6 +19,7 @@ RESOURCES = (
     "credential",
     "connection",
     "telemetry",
+    "command",
     "rule",
     "alert",
     "incident",
@@ -31,7 +32,7 @@ _ADMINISTRATION = {"credential", "member", "api_key"}
 _PLANT = ("site", "device_type", "metric", "device", "credential", "connection", "telemetry", "rule")
 
 _VIEWER = tuple(f"{resource}:{READ}" for resource in RESOURCES if resource not in _ADMINISTRATION)
-_OPERATOR = (*_VIEWER, "incident:write")
+_OPERATOR = (*_VIEWER, "incident:write", "command:write")
 _DEVELOPER = (*_OPERATOR, "credential:read", *(f"{resource}:{WRITE}" for resource in _PLANT))
 
 BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {

@@ -18,6 +18,8 @@ from rest_framework.test import APIClient
 
 from alerting.models import Alert, Incident, Severity
 from connections.models import ModbusConnection, ModbusRegister, OpcUaNode, OpcUaServer
+from devices.api.command_views import IsDevice
+from devices.command_services import queue_command
 from devices.models import DeviceCredential, ProvisioningKey, Site
 from devices.provisioning_services import issue_provisioning_key
 from devices.services import issue_credential
@@ -30,8 +32,8 @@ from tests.conftest import MakeApi, MakeDevice, MakePerson
 
 API = "/api/v1"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PUBLIC, PERSON, PLATFORM = "public", "person", "platform"
-_CLASSES: dict[str, type] = {PUBLIC: AllowAny, PERSON: IsPerson, PLATFORM: IsPlatformAdmin}
+PUBLIC, PERSON, PLATFORM, DEVICE = "public", "person", "platform", "device"
+_CLASSES: dict[str, type] = {PUBLIC: AllowAny, PERSON: IsPerson, PLATFORM: IsPlatformAdmin, DEVICE: IsDevice}
 
 
 def _crud(path: str, resource: str) -> dict[str, str]:
@@ -63,6 +65,11 @@ ACCESS: dict[str, str] = {
     "POST /devices/{}/credentials": "credential:write",
     "DELETE /devices/{}/credentials/{}": "credential:write",
     "POST /devices/{}/credentials/{}/rotate": "credential:write",
+    "GET /devices/{}/commands": "command:read",
+    "GET /devices/{}/commands/{}": "command:read",
+    "POST /devices/{}/commands": "command:write",
+    "GET /device/commands": DEVICE,
+    "POST /device/commands/{}/response": DEVICE,
     "POST /provision": PUBLIC,
     "POST /devices/import": "device:write",
     "GET /provisioning-keys": "credential:read",
@@ -104,6 +111,7 @@ ACCESS: dict[str, str] = {
 BODIES: dict[str, dict[str, str]] = {
     "POST /alerts/incidents/{}/notes": {"text": "Bearing is loud."},
     "POST /devices/{}/credentials": {"kind": "token"},
+    "POST /devices/{}/commands": {"name": "reboot"},
 }
 
 
@@ -115,6 +123,7 @@ def make_examples(tenant: Tenant, make_device: MakeDevice) -> dict[str, str]:
         provisioning_key = ProvisioningKey(name="Batch 7", device_type=device.device_type)
         issue_provisioning_key(key=provisioning_key, now=NOW)
         credential_id = issue_credential(device=device, kind=DeviceCredential.Kind.TOKEN, now=NOW).credential_id
+        command = queue_command(device=device, name="reboot", payload=None, now=NOW)
         incident = Incident.objects.create(number=1, title="Hot", severity=Severity.HIGH, dedup_key="k", device=device, opened_at=NOW)
         alert = Alert.objects.create(
             incident=incident, dedup_key="k", severity=Severity.HIGH, source="rule:1", summary="Hot", occurred_at=NOW, received_at=NOW
@@ -138,6 +147,8 @@ def make_examples(tenant: Tenant, make_device: MakeDevice) -> dict[str, str]:
             "/metrics/{}": str(device.device_type.metrics.get().uuid),
             "/devices/{}": str(device.uuid),
             "/devices/{}/credentials/{}": str(credential_id),
+            "/devices/{}/commands/{}": str(command.pk),
+            "/device/commands/{}": str(command.pk),
             "/provisioning-keys/{}": str(provisioning_key.pk),
             "/rules/{}": str(rule.pk),
             "/alerts/{}": str(alert.pk),

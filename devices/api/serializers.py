@@ -36,6 +36,7 @@ class DeviceTypeSerializer(StrictModelSerializer):
             "unknown_metrics",
             "inactivity_timeout_seconds",
             "offline_severity",
+            "commands",
         ]
 
 
@@ -90,9 +91,12 @@ class DeviceSerializer(StrictModelSerializer):
             "status",
             "status_since",
             "last_seen_at",
+            "last_seen_via",
+            "connection",
+            "connection_since",
             "created_at",
         ]
-        read_only_fields = ["status_since", "last_seen_at", "created_at"]
+        read_only_fields = ["status_since", "last_seen_at", "last_seen_via", "connection", "connection_since", "created_at"]
 
 
 class CredentialSerializer(serializers.ModelSerializer[DeviceCredential]):

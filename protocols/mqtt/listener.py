@@ -16,13 +16,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from devices.types import CommandRef
+from protocols.commands import CommandDispatcher, encode_command
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
-from protocols.mqtt.topics import TELEMETRY_SUBSCRIPTION, parse_topic
+from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, command_topic, parse_topic
 from protocols.sparkplug.nodes import EdgeNodes
 from protocols.sparkplug.topics import DEATHS, SPARKPLUG_START, SPARKPLUG_SUBSCRIPTION, parse_sparkplug_topic
 from protocols.types import BatchOutcome, Delivery, RawMessage
@@ -30,6 +32,8 @@ from protocols.types import BatchOutcome, Delivery, RawMessage
 logger = logging.getLogger(__name__)
 
 PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
+PROTOCOL = "mqtt"
+PUBACK_SECONDS = 5.0
 MAX_RECONNECT_SECONDS = 30
 
 
@@ -50,20 +54,21 @@ class MqttListener:
         self._client_id = client_id
         self._protocol = PROTOCOLS[version]
         share = f"$share/{shared_group}/" if shared_group else ""
-        self._subscriptions = [share + topics for topics in (TELEMETRY_SUBSCRIPTION, SPARKPLUG_SUBSCRIPTION)]
+        self._subscriptions = [share + topics for topics in (*SUBSCRIPTIONS, SPARKPLUG_SUBSCRIPTION)]
         self._login_sync = login_sync
         self._core = ListenerCore(
-            name="mqtt",
+            name=PROTOCOL,
             acknowledge=self._acknowledge,
             # A third of what the broker sends without acknowledgement: one part is stored while others arrive. Large, so that
             # a batch of many tenants has enough of each to be worth its transaction.
             batch_size=MAX_INFLIGHT // 3,
             ready_file=ready_file,
             on_beat=self._prune,
-            find_error=lambda: login_sync.last_error if login_sync else "",
+            find_error=lambda: (login_sync.last_error if login_sync else "") or self._dispatcher.last_error,
         )
         self._client = self._make_client()
         self._nodes = EdgeNodes(self._client.publish)
+        self._dispatcher = CommandDispatcher(protocol=PROTOCOL, send=self._send_command, is_ready=self._client.is_connected)
         self._delivery_count = 0
         self._stored_count = 0
         self._count_at_connect = 0
@@ -95,8 +100,10 @@ class MqttListener:
     def _connect(self) -> None:
         self._client.connect_keeping_session(self._address.host, self._address.port)
         self._client.loop_start()
+        self._dispatcher.start()
 
     def _disconnect(self) -> None:
+        self._dispatcher.stop(timeout_seconds=2 * PUBACK_SECONDS)
         self._client.disconnect()  # queued behind the last PUBACKs
         self._client.loop_stop()
 
@@ -108,6 +115,14 @@ class MqttListener:
 
     def _prune(self) -> None:
         prune_deliveries(consumer=self._client_id, count=self._stored_count)
+
+    # --- Commands, the dispatcher's thread
+
+    def _send_command(self, tenant: str, command: CommandRef) -> bool:
+        """Publish a command; True once the broker has confirmed it."""
+        published = self._client.publish(command_topic(tenant, command.device_key), encode_command(command), qos=1)
+        published.wait_for_publish(PUBACK_SECONDS)
+        return published.is_published()
 
     # --- Broker side, paho's thread
 
@@ -137,7 +152,7 @@ class MqttListener:
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Properties | None) -> None:
         if any(reason.is_failure for reason in reasons):
-            self._core.report_error(f"the broker refused the subscription to {self._subscriptions[0]}: {reasons[0]}")
+            self._core.report_error(f"the broker refused a subscription to one of {', '.join(self._subscriptions)}")
             return
         logger.info("listening on %s at %s:%d", self._subscriptions[0], self._address.host, self._address.port)
         self._core.mark_connected()
@@ -160,11 +175,22 @@ class MqttListener:
                 messages += self._take_sparkplug(publish, received_at)
                 continue
             # A retained message comes again with every subscription; it was taken in when it was published.
-            if address is None or publish.is_retained:
+            if address is None or publish.is_retained or address.channel not in CHANNELS:
                 self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
                 continue
             delivery = self._count_delivery(publish)
-            messages.append(RawMessage(address.tenant, address.device, publish.payload, received_at, "mqtt", address.topic, delivery))
+            messages.append(
+                RawMessage(
+                    address.tenant,
+                    address.device,
+                    publish.payload,
+                    received_at,
+                    PROTOCOL,
+                    address.topic,
+                    delivery,
+                    channel=CHANNELS[address.channel],
+                )
+            )
         if messages:
             self._core.put_all(messages)
 

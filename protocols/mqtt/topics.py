@@ -3,7 +3,11 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-TELEMETRY_SUBSCRIPTION = "t/+/+/telemetry"
+from protocols.types import RESPONSE, STATUS
+
+# Topic channel -> what it is to the pipeline.
+CHANNELS = {"telemetry": "", "status": STATUS, "commands/response": RESPONSE}
+SUBSCRIPTIONS = tuple(f"t/+/+/{channel}" for channel in CHANNELS)
 
 
 class TopicAddress(NamedTuple):
@@ -22,7 +26,12 @@ def parse_topic(raw: bytes) -> TopicAddress | None:
         topic = raw.decode()
     except UnicodeDecodeError:
         return None
-    match topic.split("/"):
-        case ["t", tenant, device, channel] if tenant and device and channel:
-            return TopicAddress(tenant, device, channel, topic)
-    return None
+    parts = topic.split("/", 3)
+    if len(parts) < 4 or parts[0] != "t" or not all(parts):
+        return None
+    return TopicAddress(parts[1], parts[2], parts[3], topic)
+
+
+def command_topic(tenant: str, device: str) -> str:
+    """Return where a device listens for commands."""
+    return f"t/{tenant}/{device}/commands"

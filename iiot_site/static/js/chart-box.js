@@ -48,7 +48,7 @@ export class ChartBox {
   }
 
   #append(frame) {
-    for (const { metric, value, time, quality } of frame.values) {
+    for (const { metric, value, time, quality } of frame.values ?? []) {
       if (metric !== this.#chart.metric || typeof value === "string") continue;
       if (this.#chart.isEmpty) this.#say("");
       this.#chart.append(Date.parse(time), Number(value), QUALITIES[quality] ?? 0);

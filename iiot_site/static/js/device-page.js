@@ -76,6 +76,7 @@ function showFrame(frame) {
     planReload(); // its status changed
     return;
   }
+  if (frame.type !== "telemetry_update") return;
   frame.values.forEach(showValue);
   const seen = document.createElement("time");
   seen.className = "num nowrap";

@@ -1,0 +1,123 @@
+"""Sends commands to devices, for any protocol that can reach them, and takes in what devices say back.
+
+`CommandDispatcher(protocol, send)` is a thread beside a listener. It wakes when a command is queued (LISTEN) and looks
+every two seconds at the timers, one query over all tenants. For each command that is due it calls
+`send(tenant_slug, CommandRef) -> bool`, in the dispatcher's thread, oldest first: True says that the command has left
+for good as far as this side can tell (MQTT: the broker's PUBACK; AMQP: the publisher confirm; CoAP: the acknowledged
+notification) and makes it `sent`. False, and an exception, leave it as it is, to be tried again after 30 s. Sent
+commands that are not answered come again after 30 s, doubled up to 10 minutes, until they expire: they are kept here
+and not by a broker, so `send` needs no queue of its own. A device knows a repetition by the id.
+
+Answers come in as `RawMessage(channel=RESPONSE)` and connection messages as `RawMessage(channel=STATUS)` through the
+listener's buffer like readings, and are acknowledged after their commit like readings.
+"""
+
+import json
+import logging
+import select
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from django.db import connection
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from devices.command_services import COMMANDS_CHANNEL, claim_commands, mark_sent, next_send_at, timer_kind
+from devices.types import CommandRef
+from iiot_site.lib.times import format_time
+from tenants.models import Tenant
+from tenants.timers import ClaimedTimer, claim_due_timers, finish_timer
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 2.0
+RETRY_SECONDS = 5.0
+COMMANDS_PER_TURN = 100
+
+Send = Callable[[str, CommandRef], bool]
+
+
+def encode_command(command: CommandRef) -> bytes:
+    """Return a command as devices get it, in JSON."""
+    document: dict[str, Any] = {
+        "id": str(command.id),
+        "name": command.name,
+        "payload": command.payload,
+        "expires_at": format_time(command.expires_at),
+        "attempt": command.attempt,
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class CommandDispatcher:
+    """A thread that sends what is due over one protocol until it is stopped. `is_ready` says whether `send` can work at all."""
+
+    def __init__(self, *, protocol: str, send: Send, is_ready: Callable[[], bool]) -> None:
+        self._protocol = protocol
+        self._send = send
+        self._is_ready = is_ready
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"commands-{protocol}", daemon=True)
+        self.last_error = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, *, timeout_seconds: float) -> None:
+        """End after the command that is being sent."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow()
+            except Exception as exc:  # the listener's loop: whatever it was, commands must go on
+                self.last_error = f"commands are not sent: {type(exc).__name__}: {exc}"[:500]
+                logger.exception("commands are not sent for the moment")
+                self._stopping.wait(RETRY_SECONDS)
+            finally:
+                connection.close()
+
+    def _follow(self) -> None:
+        with psycopg.connect(**dict(connection.get_connection_params()), autocommit=True) as notices:
+            notices.execute(f"LISTEN {COMMANDS_CHANNEL}")
+            while not self._stopping.is_set():
+                if self._is_ready():
+                    self.dispatch_due(now=timezone.now())
+                    self.last_error = ""
+                select.select([notices.fileno()], [], [], POLL_SECONDS)
+                list(notices.notifies(timeout=0))
+
+    def dispatch_due(self, *, now: datetime) -> None:
+        """Send what is due in every tenant that has something."""
+        timers = {timer.schema: timer for timer in claim_due_timers(kind=timer_kind(self._protocol), now=now)}
+        if not timers:
+            return
+        active = Tenant.objects.filter(schema_name__in=timers, status=Tenant.Status.ACTIVE)
+        for tenant in active:
+            if not self._stopping.is_set():
+                with tenant_context(tenant):
+                    self._dispatch_tenant(tenant.slug, timers[tenant.schema_name], now)
+
+    def _dispatch_tenant(self, slug: str, timer: ClaimedTimer, now: datetime) -> None:
+        commands = claim_commands(protocol=self._protocol, now=now, limit=COMMANDS_PER_TURN)
+        sent = [command.id for command in commands if self._try(slug, command)]
+        if sent:
+            mark_sent(command_ids=sent, now=timezone.now())
+        finish_timer(timer=timer, next_due_at=next_send_at(protocol=self._protocol, now=now))
+
+    def _try(self, slug: str, command: CommandRef) -> bool:
+        if self._stopping.is_set():
+            return False
+        try:
+            return self._send(slug, command)
+        except Exception as exc:  # the listener's loop: one command must not hold up the others
+            self.last_error = f"a command was not sent: {type(exc).__name__}: {exc}"[:500]
+            logger.exception("command %s was not sent", command.id)
+            return False

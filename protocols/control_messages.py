@@ -1,0 +1,154 @@
+"""What devices say besides readings: answers to commands, and that they are connected or gone (an MQTT last will).
+
+An answer is `{"id": "<command's id>", "status": "ok" | "failed", "data": any JSON, "error": "text"}`. A connection message
+is `online` or `offline`, as text, as JSON text or as `{"status": …}`. Taking either in twice is taking it in once, so
+none of them needs a record of its delivery.
+"""
+
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import DataError, IntegrityError, transaction
+from django_tenants.utils import tenant_context
+
+from devices.command_services import record_connection, record_response
+from devices.models import Device
+from devices.services import record_activity
+from iiot_site.lib.clock import put_on_database_clock
+from iiot_site.lib.errors import IIoTError
+from protocols.codecs.gate import parse_json
+from protocols.errors import InvalidResponseError, MessageError, RateLimitedError
+from protocols.services import count_unrouted, record_refused_messages
+from protocols.types import STATUS, RawMessage, Refusal
+from telemetry.types import NewRejection
+from tenants.models import Tenant
+from tenants.selectors import get_tenant_by_slug
+
+logger = logging.getLogger(__name__)
+
+_ANSWERS = ("ok", "failed")  # no set: what came may not be hashable
+_CONNECTIONS = {"online": True, "offline": False}
+# What data can cause; anything else is not the message's fault, and the batch comes again.
+_DATA_ERRORS = (DataError, IntegrityError, ValueError, TypeError, ArithmeticError, LookupError)
+_FORM = 'Send {"id": "<the command\'s id>", "status": "ok" or "failed", "data": …, "error": "…"}.'
+
+
+def take_in(messages: Sequence[tuple[int, RawMessage]], *, uncovered: Collection[int], now: datetime) -> list[Refusal]:
+    """Take in messages of any number of tenants, each in a transaction of its own; return what was refused.
+
+    Raises:
+        django.db.Error: for no fault of a message; the same messages are to be tried again.
+    """
+    groups: dict[tuple[str, str], list[tuple[int, RawMessage]]] = defaultdict(list)
+    for index, message in messages:
+        groups[message.tenant, message.protocol].append((index, message))
+    refusals: list[Refusal] = []
+    for (slug, protocol), group in groups.items():
+        tenant = get_tenant_by_slug(slug)
+        if tenant is None or tenant.status != Tenant.Status.ACTIVE:
+            count_unrouted(listener=protocol, messages=len(group), now=now)
+            refusals += [Refusal(index, "unknown_tenant", "There is no active tenant of this name.") for index, _ in group]
+            continue
+        with tenant_context(tenant):
+            refusals += _take_in_tenant(group, uncovered, now)
+    return refusals
+
+
+def _take_in_tenant(group: Sequence[tuple[int, RawMessage]], uncovered: Collection[int], now: datetime) -> list[Refusal]:
+    keys = {message.device for _, message in group if "\0" not in message.device}
+    devices = {device.key: device for device in Device.objects.select_related("device_type").filter(key__in=keys)}
+    refusals, rejections = [], []
+    refused: IIoTError
+    for index, message in group:
+        device = devices.get(message.device)
+        try:
+            if index in uncovered:
+                raise RateLimitedError("More messages than one sender may send; send less often.")
+            _take_in_one(message, device, now)
+        except IIoTError as error:
+            refused = error
+        except _DATA_ERRORS as error:
+            logger.exception("refused a message of %s that cannot be taken in", message.source)
+            refused = _RefusedError("internal_error", f"The platform could not take this message in ({type(error).__name__}).")
+        else:
+            continue
+        refusals.append(Refusal(index, refused.code, refused.detail))
+        rejections.append(_reject(message, device, refused))
+    record_refused_messages(rejections=rejections, now=now)
+    return refusals
+
+
+def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> None:
+    if device is None:
+        raise _RefusedError("unknown_device", f"There is no device {message.device[:64]!r}; check the name, or create it.")
+    if not device.is_enabled:
+        raise _RefusedError("device_disabled", "The device is switched off in the platform; enable it there.")
+    with transaction.atomic():
+        if message.channel == STATUS:
+            is_heard = read_connection(message.payload)
+            record_connection(device=device, is_online=is_heard, now=message.received_at)
+        else:
+            is_heard = True
+            record_response(device_key=device.key, now=now, **read_response(message.payload))
+        if is_heard:  # a last will is the broker's word, not the device's
+            record_activity(seen={device.pk: put_on_database_clock(message.received_at)}, via=message.protocol)
+
+
+class _RefusedError(MessageError):
+    """A refusal with a reason of the pipeline's."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def read_response(payload: bytes) -> Mapping[str, Any]:
+    """Return what `devices.command_services.record_response` wants to know.
+
+    Raises:
+        MessageError: the payload is not a response.
+    """
+    document = parse_json(payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+    if not isinstance(document, dict) or document.get("status") not in _ANSWERS:
+        raise InvalidResponseError(_FORM)
+    error = document.get("error") or ""
+    try:
+        command_id = uuid.UUID(document["id"])
+    except (KeyError, ValueError, TypeError, AttributeError) as exc:
+        raise InvalidResponseError(_FORM) from exc
+    if not isinstance(error, str):
+        raise InvalidResponseError(_FORM)
+    return {"command_id": command_id, "is_done": document["status"] == "ok", "data": document.get("data"), "error": error}
+
+
+def read_connection(payload: bytes) -> bool:
+    """Return whether the device says that it is connected.
+
+    Raises:
+        MessageError: the payload says neither.
+    """
+    word: object = payload[:20].decode(errors="replace").strip().lower()
+    if word not in _CONNECTIONS:
+        word = parse_json(payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+        if isinstance(word, dict):
+            word = word.get("status")
+    if not isinstance(word, str) or word.lower() not in _CONNECTIONS:
+        raise InvalidResponseError('Send online or offline, as text or as {"status": "online"}.')
+    return _CONNECTIONS[word.lower()]
+
+
+def _reject(message: RawMessage, device: Device | None, error: IIoTError) -> NewRejection:
+    return NewRejection(
+        received_at=message.received_at,
+        protocol=message.protocol,
+        source=message.source,
+        device_id=device.pk if device else None,
+        reason=error.code,
+        detail=error.detail,
+        payload=message.payload,
+    )
