@@ -19,7 +19,8 @@ django.setup()
 from django.utils import timezone  # noqa: E402 - Django must be set up first
 from django_tenants.utils import tenant_context  # noqa: E402
 
-from devices.models import Device, DeviceType, Metric  # noqa: E402
+from devices.models import Device, DeviceCredential, DeviceType, Metric  # noqa: E402
+from devices.services import issue_credential  # noqa: E402
 from rules.models import Rule  # noqa: E402
 from rules.services import save_rule  # noqa: E402
 from tenants.models import Tenant  # noqa: E402
@@ -43,6 +44,14 @@ def make_api_key(tenant: Tenant) -> str:
     """Return a key that may write telemetry."""
     issued = issue_api_key(tenant=tenant, name=f"bench {time.time()}", permissions=["telemetry:write"], created_by=None)
     return issued.secret
+
+
+def make_device_tokens(tenant: Tenant) -> list[str]:
+    """Return a new token of each device; former ones are gone."""
+    with tenant_context(tenant):
+        DeviceCredential.objects.all().delete()
+        kind, now = DeviceCredential.Kind.TOKEN, timezone.now()
+        return [issue_credential(device=device, kind=kind, now=now).secret for device in Device.objects.order_by("id")]
 
 
 def _make_tenant(slug: str, devices: int) -> Tenant:
