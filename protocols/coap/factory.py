@@ -1,0 +1,14 @@
+"""Makes this protocol's listener from the settings. Imported by its own process only: the libraries of all would take 100 MB."""
+
+from pathlib import Path
+
+from django.conf import settings
+
+from protocols.coap.address import CoapAddress
+from protocols.coap.listener import CoapListener
+
+
+def make_listener(ready_file: Path | None) -> CoapListener:
+    """Return the CoAP server at IIOT_COAP_BIND."""
+    address = CoapAddress(settings.IIOT_COAP_BIND, settings.IIOT_COAP_PORT)
+    return CoapListener(address, sequence_path=Path(settings.IIOT_DATA_DIR) / "oscore" / "sequence", ready_file=ready_file)
