@@ -313,7 +313,7 @@ def test_a_credential_comes_with_what_to_paste_and_where_to_look(developer: APIC
         device = make_device(metrics=("pressure",))
     path = f"/devices/{device.uuid}/credentials"
     token, mqtt, oscore = (post(developer, path, {"kind": kind}) for kind in ("token", "mqtt", "oscore"))
-    (curl,), (mosquitto,), (libcoap,) = token["examples"], mqtt["examples"], oscore["examples"]
+    (curl,), (mosquitto, *_), (libcoap,) = token["examples"], mqtt["examples"], oscore["examples"]
     assert shlex.split(curl["text"])[:2] == ["curl", "http://testserver/api/v1/telemetry"]
     assert f"Authorization: Bearer {token['secret']}" in shlex.split(curl["text"])
     words = shlex.split(mosquitto["text"])
