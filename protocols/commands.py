@@ -16,6 +16,7 @@ import json
 import logging
 import select
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -34,6 +35,7 @@ from tenants.timers import ClaimedTimer, claim_due_timers, finish_timer
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
+STOP_CHECK_SECONDS = 0.1
 RETRY_SECONDS = 5.0
 COMMANDS_PER_TURN = 100
 
@@ -91,8 +93,15 @@ class CommandDispatcher:
                 if self._is_ready():
                     self.dispatch_due(now=timezone.now())
                     self.last_error = ""
-                select.select([notices.fileno()], [], [], POLL_SECONDS)
+                self._wait(notices)
+
+    def _wait(self, notices: psycopg.Connection) -> None:
+        """Wait for a notice, for the next turn or for the end."""
+        until = time.monotonic() + POLL_SECONDS
+        while not self._stopping.is_set() and time.monotonic() < until:
+            if select.select([notices.fileno()], [], [], STOP_CHECK_SECONDS)[0]:
                 list(notices.notifies(timeout=0))
+                return
 
     def dispatch_due(self, *, now: datetime) -> None:
         """Send what is due in every tenant that has something."""

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 RESYNC_SECONDS = 30.0
 RETRY_SECONDS = 2.0
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.1
 T = TypeVar("T")
 
 

@@ -14,7 +14,7 @@ from protocols.resolution import forget_device, forget_tenant, set_followed
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.1
 
 
 class ChangeFollower:
