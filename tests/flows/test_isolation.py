@@ -21,11 +21,11 @@ def test_it_cannot_publish_for_another_device_or_tenant(platform: Platform, conn
 
 def test_it_cannot_listen_to_another_device_or_tenant(platform: Platform, connect: ConnectDevice) -> None:
     intruder = connect("pump-2")
-    for topic in ("#", "t/+/+/telemetry", "t/acme/tank-1/telemetry", "t/globex/tank-1/telemetry", "$SYS/#"):
+    for topic in ("#", "t/+/+/telemetry", "t/acme/pump-1/telemetry", "t/globex/pump-1/telemetry", "$SYS/#"):
         intruder.subscribe(topic)
     for tenant in ("acme", "globex"):
-        connect("tank-1", tenant=tenant).publish({"level": 40})
-        wait_until(lambda tenant=tenant: platform.values("tank-1", "level", tenant=tenant)[-1:] == [40])  # type: ignore[misc]  # bound at once
+        connect("pump-1", tenant=tenant).publish({"vibration": 7})
+        wait_until(lambda tenant=tenant: platform.values("pump-1", "vibration", tenant=tenant)[-1:] == [7])  # type: ignore[misc]  # bound at once
     assert intruder.received == []
 
 
