@@ -1,42 +1,30 @@
 """Commands to devices: queued, claimed by whoever speaks the device's protocol, sent until they are answered or expire.
 
-A command is sent at least once, with the same id each time. Who sends wakes on `pg_notify(COMMANDS_CHANNEL, schema)` and
-asks the timers of its kind, so that a hundred idle tenants cost one query.
+A command is sent at least once, with the same id each time. Who sends, and when it wakes, is in `devices.reaching`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
-from django.db.models import Case, F, Min, QuerySet, When
+from django.db import transaction
+from django.db.models import Min, QuerySet
 
 from devices.command_schema import check_command
 from devices.command_states import OPEN_STATES, next_offer_at, transition
 from devices.errors import CommandConflictError, CommandRefusedError, UnknownCommandError
-from devices.models import Command, Device, Protocol
+from devices.models import Command, Device
+from devices.reaching import CLAIM_LEASE, next_offer_over, sending_protocol, wake_senders
 from devices.types import CommandRef
 from iiot_site.lib.live import push_frames
 from iiot_site.lib.schemas import current_schema
 from tenants.models import User
 from tenants.timers import set_timer
 
-COMMANDS_CHANNEL = "iiot_commands"
 EXPIRY_TIMER = "command-expiry"
-# Protocols over which the platform can reach a device by itself. Over HTTP the device asks.
-PUSHING_PROTOCOLS = ("mqtt", "amqp", "coap")
 MAX_OPEN_COMMANDS = 100
 DEFAULT_LIFETIME, LONGEST_LIFETIME = timedelta(hours=24), timedelta(days=30)
-# As long as a claimed command is nobody else's to send.
-CLAIM_LEASE = timedelta(seconds=30)
-# How often to look whether a device has been heard that may come over any protocol.
-UNHEARD_WAIT = timedelta(seconds=30)
-
-
-def timer_kind(protocol: str) -> str:
-    """Return the kind of the timers that say when a protocol has commands to send."""
-    return f"commands-{protocol}"
 
 
 def queue_command(
@@ -81,7 +69,7 @@ def queue_command(
             expires_at=now + lifetime,
         )
         set_timer(schema=current_schema(), kind=EXPIRY_TIMER, due_at=command.expires_at)
-        _wake_senders(device, now)
+        wake_senders(device, now)
         _push(command, device)
     return command
 
@@ -89,7 +77,7 @@ def queue_command(
 def claim_commands(*, protocol: str, now: datetime, limit: int = 100) -> list[CommandRef]:
     """Take commands that are to be sent over a protocol now; whoever takes them says `mark_sent`, or they come again."""
     with transaction.atomic():
-        due = _sendable(now).alias(via=_protocol()).filter(via=protocol, offer_at__lte=now)
+        due = _sendable(now).alias(via=sending_protocol()).filter(via=protocol, offer_at__lte=now)
         return _take(due, now, limit)
 
 
@@ -119,13 +107,7 @@ def mark_sent(*, command_ids: Collection[UUID], now: datetime) -> None:
 
 def next_send_at(*, protocol: str, now: datetime) -> datetime | None:
     """Return when the next command is to be sent over a protocol; None where there is none."""
-    waiting = Command.objects.filter(state__in=OPEN_STATES, device__is_enabled=True).alias(via=_protocol())
-    due_at: datetime | None = waiting.filter(via=protocol).aggregate(due_at=Min("offer_at"))["due_at"]
-    # A device of which the protocol is found out by its messages may come to this one.
-    undecided = waiting.alias(declared=_declared_protocol()).filter(declared=Protocol.AUTO)
-    if (due_at is None or due_at > now + UNHEARD_WAIT) and undecided.exclude(via=protocol).exists():
-        return now + UNHEARD_WAIT
-    return due_at
+    return next_offer_over(Command.objects.filter(state__in=OPEN_STATES), protocol=protocol, now=now)
 
 
 def offer_again(*, device: Device, now: datetime) -> None:
@@ -133,7 +115,7 @@ def offer_again(*, device: Device, now: datetime) -> None:
     with transaction.atomic():
         waiting = Command.objects.filter(device=device, state__in=OPEN_STATES, offer_at__gt=now, expires_at__gt=now)
         if waiting.update(offer_at=now):
-            _wake_senders(device, now)
+            wake_senders(device, now)
 
 
 def record_response(*, device_key: str, command_id: UUID, is_done: bool, data: Any, error: str = "", now: datetime) -> Command:
@@ -169,27 +151,6 @@ def expire_commands(*, now: datetime) -> datetime | None:
     return next_at
 
 
-def record_connection(*, device: Device, is_online: bool, now: datetime) -> None:
-    """Note what a device says of its connection, or its last will says for it; one that comes back gets its commands."""
-    state = Device.Connection.ONLINE if is_online else Device.Connection.OFFLINE
-    Device.objects.filter(pk=device.pk).exclude(connection=state).update(connection=state, connection_since=now)
-    if is_online:
-        offer_again(device=device, now=now)
-
-
-def _declared_protocol() -> Case:
-    return Case(When(device__protocol="", then=F("device__device_type__protocol")), default=F("device__protocol"))
-
-
-def _protocol() -> Case:
-    """Return an expression for the protocol over which a command goes: the declared one, else the one heard last."""
-    return Case(
-        When(device__protocol=Protocol.AUTO, then=F("device__last_seen_via")),
-        When(device__protocol="", device__device_type__protocol=Protocol.AUTO, then=F("device__last_seen_via")),
-        default=_declared_protocol(),
-    )
-
-
 def _sendable(now: datetime) -> QuerySet[Command]:
     return Command.objects.filter(state__in=OPEN_STATES, expires_at__gt=now, device__is_enabled=True)
 
@@ -203,18 +164,6 @@ def _take(commands: QuerySet[Command], now: datetime, limit: int) -> list[Comman
 
 def _as_ref(command: Command) -> CommandRef:
     return CommandRef(command.id, command.device.key, command.name, command.payload, command.expires_at, command.attempts + 1)
-
-
-def _wake_senders(device: Device, now: datetime) -> None:
-    """Tell those who may reach the device; its own protocol, or all where that is not known yet."""
-    declared = device.protocol or device.device_type.protocol
-    protocols: Sequence[str] = PUSHING_PROTOCOLS if declared == Protocol.AUTO else [declared]
-    schema = current_schema()
-    for protocol in protocols:
-        if protocol in PUSHING_PROTOCOLS:
-            set_timer(schema=schema, kind=timer_kind(protocol), due_at=now)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [COMMANDS_CHANNEL, schema])
 
 
 def _push(command: Command, device: Device) -> None:

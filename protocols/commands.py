@@ -26,7 +26,8 @@ from django.db import connection
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
-from devices.command_services import COMMANDS_CHANNEL, claim_commands, mark_sent, next_send_at, timer_kind
+from devices.command_services import claim_commands, mark_sent, next_send_at
+from devices.reaching import COMMANDS_CHANNEL, timer_kind
 from devices.types import CommandRef
 from iiot_site.lib.times import format_time
 from tenants.models import Tenant

@@ -16,7 +16,8 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
 from django_tenants.utils import tenant_context
 
-from devices.command_services import record_connection, record_response
+from devices.command_services import record_response
+from devices.connection_services import record_connection
 from devices.models import Device
 from devices.services import record_activity
 from iiot_site.lib.clock import put_on_database_clock

@@ -9,8 +9,10 @@ from django_tenants.utils import tenant_context
 from rest_framework.test import APIClient
 
 from devices import command_services as commands
+from devices.connection_services import record_connection
 from devices.errors import CommandConflictError, IllegalCommandEventError, UnknownCommandError
 from devices.models import Command, Device, DeviceCredential
+from devices.reaching import PUSHING_PROTOCOLS
 from devices.services import issue_credential
 from devices.tasks import expire_commands_task
 from tenants.models import Tenant, Timer, User
@@ -64,9 +66,9 @@ def test_a_device_that_comes_back_gets_what_it_has_not_answered_at_once(pump: De
     command = queue(pump)
     commands.claim_commands(protocol="mqtt", now=NOW)
     commands.mark_sent(command_ids=[command.pk], now=NOW)
-    commands.record_connection(device=pump, is_online=False, now=later(seconds=1))
+    record_connection(device=pump, is_online=False, now=later(seconds=1))
     assert commands.claim_commands(protocol="mqtt", now=later(seconds=2)) == []
-    commands.record_connection(device=pump, is_online=True, now=later(seconds=3))
+    record_connection(device=pump, is_online=True, now=later(seconds=3))
     assert [one.id for one in commands.claim_commands(protocol="mqtt", now=later(seconds=3))] == [command.pk]
     pump.refresh_from_db()
     assert (pump.connection, pump.connection_since) == ("online", later(seconds=3))
@@ -75,7 +77,7 @@ def test_a_device_that_comes_back_gets_what_it_has_not_answered_at_once(pump: De
 def test_with_protocol_auto_a_command_goes_where_the_device_was_heard_last(in_acme: Tenant, make_device: MakeDevice) -> None:
     device = make_device("pump-8")
     command = queue(device)
-    assert {protocol for protocol in commands.PUSHING_PROTOCOLS if due_timers(f"commands-{protocol}")} == {"mqtt", "amqp", "coap"}
+    assert {protocol for protocol in PUSHING_PROTOCOLS if due_timers(f"commands-{protocol}")} == {"mqtt", "amqp", "coap"}
     assert commands.claim_commands(protocol="mqtt", now=NOW) == []
     assert commands.next_send_at(protocol="mqtt", now=NOW) == later(seconds=30)
     Device.objects.update(last_seen_via="mqtt")

@@ -1,0 +1,66 @@
+"""Over which protocol the platform reaches a device by itself, and waking whoever speaks it.
+
+Whatever goes to devices uses this: commands and desired state. Who sends wakes on `pg_notify(COMMANDS_CHANNEL, schema)` and
+asks the timers of its kind, so that a hundred idle tenants cost one query.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Case, F, Min, QuerySet, When
+
+from devices.models import Device, Protocol
+from iiot_site.lib.schemas import current_schema
+from tenants.timers import set_timer
+
+COMMANDS_CHANNEL = "iiot_commands"
+# Protocols over which the platform can reach a device by itself. Over HTTP the device asks.
+PUSHING_PROTOCOLS = ("mqtt", "amqp", "coap")
+# As long as what somebody has claimed is nobody else's to send.
+CLAIM_LEASE = timedelta(seconds=30)
+# How often to look whether a device has been heard that may come over any protocol.
+UNHEARD_WAIT = timedelta(seconds=30)
+
+
+def timer_kind(protocol: str) -> str:
+    """Return the kind of the timers that say when a protocol has something to send."""
+    return f"commands-{protocol}"
+
+
+def declared_protocol() -> Case:
+    """Return an expression for what is said of the protocol of a row's `device`, by itself or by its type."""
+    return Case(When(device__protocol="", then=F("device__device_type__protocol")), default=F("device__protocol"))
+
+
+def sending_protocol() -> Case:
+    """Return an expression for the protocol over which a row goes to its `device`: the declared one, else the one heard last."""
+    return Case(
+        When(device__protocol=Protocol.AUTO, then=F("device__last_seen_via")),
+        When(device__protocol="", device__device_type__protocol=Protocol.AUTO, then=F("device__last_seen_via")),
+        default=declared_protocol(),
+    )
+
+
+def next_offer_over(waiting: QuerySet[Any], *, protocol: str, now: datetime) -> datetime | None:
+    """Return the earliest `offer_at` of rows that go over a protocol; None where there is none."""
+    waiting = waiting.filter(device__is_enabled=True).alias(via=sending_protocol())
+    due_at: datetime | None = waiting.filter(via=protocol).aggregate(due_at=Min("offer_at"))["due_at"]
+    # A device of which the protocol is found out by its messages may come to this one.
+    undecided = waiting.alias(declared=declared_protocol()).filter(declared=Protocol.AUTO)
+    if (due_at is None or due_at > now + UNHEARD_WAIT) and undecided.exclude(via=protocol).exists():
+        return now + UNHEARD_WAIT
+    return due_at
+
+
+def wake_senders(device: Device, now: datetime) -> None:
+    """Tell those who may reach the device; its own protocol, or all where that is not known yet."""
+    declared = device.protocol or device.device_type.protocol
+    protocols: Sequence[str] = PUSHING_PROTOCOLS if declared == Protocol.AUTO else [declared]
+    schema = current_schema()
+    for protocol in protocols:
+        if protocol in PUSHING_PROTOCOLS:
+            set_timer(schema=schema, kind=timer_kind(protocol), due_at=now)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [COMMANDS_CHANNEL, schema])
