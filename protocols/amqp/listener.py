@@ -1,7 +1,7 @@
-"""Takes telemetry from RabbitMQ; it is acknowledged after the commit, a range of messages at a time.
+"""Takes telemetry from RabbitMQ; it is acknowledged after the commit, a range of messages at a time. Sends commands.
 
-Four threads: the consumer's reads the socket into the buffer, the main thread stores, a third hands on what is stored, a
-fourth forgets what can no longer come again. What the platform refuses as a whole becomes a dead letter.
+Five threads: the consumer's reads the socket into the buffer, the main thread stores, a third hands on what is stored, a
+fourth forgets what can no longer come again, a fifth sends commands. What the platform refuses as a whole becomes a dead letter.
 """
 
 import logging
@@ -17,11 +17,13 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from protocols.amqp.acknowledging import plan_settlement
 from protocols.amqp.address import BrokerAddress
+from protocols.amqp.command_sender import CommandSender
 from protocols.amqp.consumer import Consumer
 from protocols.amqp.frames import Arrival
 from protocols.amqp.names import parse_key, was_smuggled
 from protocols.amqp.properties import read_properties
 from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
+from protocols.commands import CommandDispatcher
 from protocols.listening import ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.redeliveries import CONSUMER_START, forget_confirmed, forget_older, has_recorded, next_count
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 4_000
 PREFETCH = 2 * BATCH_SIZE  # one half is stored while the other arrives
+PROTOCOL = "amqp"
 KEPT_SECONDS = 600  # the broker sends again as soon as somebody reads
 
 
@@ -41,17 +44,19 @@ class AmqpListener:
         self._login_sync = login_sync
         self._name = f"{CONSUMER_START}{uuid4().hex[:16]}"
         self._core = ListenerCore(
-            name="amqp",
+            name=PROTOCOL,
             acknowledge=self._acknowledge,
             batch_size=BATCH_SIZE,
             ready_file=ready_file,
             on_beat=self._prune,
-            find_error=lambda: login_sync.last_error if login_sync else "",
+            find_error=lambda: (login_sync.last_error if login_sync else "") or self._dispatcher.last_error,
         )
         self._consumer = Consumer(
             address, prefetch=PREFETCH, take=self._take, on_ready=self._on_ready, on_problem=self._core.mark_connecting
         )
         self._memory = _Memory()
+        self._sender = CommandSender(address)
+        self._dispatcher = CommandDispatcher(protocol=PROTOCOL, send=self._sender.send, is_ready=self._sender.is_ready)
         self._count = 0
         self._count_at_connect = 0
 
@@ -69,11 +74,17 @@ class AmqpListener:
         if self._login_sync is not None:
             self._login_sync.start()
         self._memory.start()
-        self._core.run(connect=self._consumer.start, disconnect=self._disconnect)
+        self._core.run(connect=self._connect, disconnect=self._disconnect)
 
     # --- Main thread
 
+    def _connect(self) -> None:
+        self._consumer.start()
+        self._dispatcher.start()
+
     def _disconnect(self) -> None:
+        self._dispatcher.stop(timeout_seconds=10)
+        self._sender.close()
         self._consumer.stop(timeout_seconds=10)
         self._memory.stop()
 
@@ -114,7 +125,9 @@ class AmqpListener:
             tenant, device = ("", "") if properties.headers and was_smuggled(properties.headers) else (sender.tenant, sender.device)
             delivery = Delivery(consumer, number, arrival.tag, arrival.is_redelivered, False, False, properties.message_id)
             codec = codec_of(properties.content_type) if properties.content_type else ""
-            messages.append(RawMessage(tenant, device, arrival.body, received_at, "amqp", sender.key, delivery, codec))
+            messages.append(
+                RawMessage(tenant, device, arrival.body, received_at, PROTOCOL, sender.key, delivery, codec, "", sender.channel)
+            )
         self._core.put_all(messages)
 
 

@@ -7,9 +7,11 @@ from functools import lru_cache
 
 import msgspec
 
+from protocols.types import RESPONSE
+
 TELEMETRY_EXCHANGE = "iiot.telemetry"
 TELEMETRY_QUEUE = "iiot.telemetry"
-TELEMETRY_BINDING = "*.*.telemetry"
+TELEMETRY_BINDINGS = ("*.*.telemetry", "*.*.commands.response")
 DEAD_EXCHANGE = "iiot.dead"
 DEAD_QUEUE = "iiot.dead"
 COMMANDS_EXCHANGE = "iiot.commands"
@@ -23,7 +25,7 @@ def telemetry_key(tenant: str, device: str) -> str:
 
 def response_key(tenant: str, device: str) -> str:
     """Return the routing key under which a device answers commands."""
-    return f"{tenant}.{device}.response"
+    return f"{tenant}.{device}.commands.response"
 
 
 def commands_key(tenant: str, device: str) -> str:
@@ -37,20 +39,23 @@ def commands_queue(tenant: str, device: str) -> str:
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """Who published under a key; tenant and device are empty where it is none of ours."""
+    """Who published under a key, and what it is to the pipeline; tenant and device are empty where the key is none of ours."""
 
     tenant: str
     device: str
     key: str
+    channel: str = ""
 
 
 @lru_cache(maxsize=50_000)
 def parse_key(routing_key: bytes) -> Sender:
-    """Take a telemetry key apart. Remembered, because a device sends under the same one again and again."""
+    """Take the key of readings or of an answer apart. Remembered, because a device sends under the same one again and again."""
     key = routing_key.decode("utf-8", "replace")
     match key.split("."):
         case [tenant, device, "telemetry"]:
             return Sender(tenant, device, key)
+        case [tenant, device, "commands", "response"]:
+            return Sender(tenant, device, key, RESPONSE)
     return Sender("", "", key)
 
 

@@ -11,7 +11,7 @@ from protocols.amqp.names import (
     COMMANDS_EXCHANGE,
     DEAD_EXCHANGE,
     DEAD_QUEUE,
-    TELEMETRY_BINDING,
+    TELEMETRY_BINDINGS,
     TELEMETRY_EXCHANGE,
     TELEMETRY_QUEUE,
 )
@@ -23,7 +23,7 @@ DEAD_LETTERS_KEPT_BYTES = 64 * 1024 * 1024
 def declare_topology(channel: Any) -> None:
     """Make what is missing. The broker closes the channel where a queue is there with other arguments."""
     channel.exchange_declare(exchange=TELEMETRY_EXCHANGE, exchange_type="topic", durable=True)
-    channel.exchange_declare(exchange=COMMANDS_EXCHANGE, exchange_type="topic", durable=True)
+    declare_commands_exchange(channel)
     channel.exchange_declare(exchange=DEAD_EXCHANGE, exchange_type="fanout", durable=True)
     bounds = {"x-max-length": DEAD_LETTERS_KEPT_COUNT, "x-max-length-bytes": DEAD_LETTERS_KEPT_BYTES, "x-overflow": "drop-head"}
     channel.queue_declare(queue=DEAD_QUEUE, durable=True, arguments={"x-queue-type": "quorum", **bounds})
@@ -31,4 +31,10 @@ def declare_topology(channel: Any) -> None:
     channel.queue_declare(
         queue=TELEMETRY_QUEUE, durable=True, arguments={"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD_EXCHANGE}
     )
-    channel.queue_bind(queue=TELEMETRY_QUEUE, exchange=TELEMETRY_EXCHANGE, routing_key=TELEMETRY_BINDING)
+    for binding in TELEMETRY_BINDINGS:
+        channel.queue_bind(queue=TELEMETRY_QUEUE, exchange=TELEMETRY_EXCHANGE, routing_key=binding)
+
+
+def declare_commands_exchange(channel: Any) -> None:
+    """Make the exchange that devices bind their queues to."""
+    channel.exchange_declare(exchange=COMMANDS_EXCHANGE, exchange_type="topic", durable=True)

@@ -145,13 +145,21 @@ def publish(channel: Any, key: str, body: bytes = b"{}", *, exchange: str = TELE
 
 def test_a_device_publishes_under_its_own_key_and_no_other(log_in: LogIn, platform: Publisher) -> None:
     publish(log_in("acme/pump-7"), "acme.pump-7.telemetry")
-    wait_until(lambda: platform.waiting() == 1)
-    for key in ("acme.fan-1.telemetry", "globex.pump-7.telemetry", "acme.pump-7.commands", "acme.pump-7"):
+    publish(log_in("acme/pump-7"), "acme.pump-7.commands.response")
+    wait_until(lambda: platform.waiting() == 2)
+    for key in (
+        "acme.fan-1.telemetry",
+        "globex.pump-7.telemetry",
+        "acme.pump-7.commands",
+        "acme.pump-7",
+        "acme.fan-1.commands.response",
+        "globex.pump-7.commands.response",
+    ):
         assert_refused(lambda key=key: publish(log_in("acme/pump-7"), key))  # type: ignore[misc]  # called at once
     # Neither round the exchange nor through another.
     for exchange, key in (("", TELEMETRY_QUEUE), ("iiot.dead", ""), ("iiot.commands", "acme.fan-1.commands"), ("amq.topic", "x")):
         assert_refused(lambda e=exchange, k=key: publish(log_in("acme/pump-7"), k, exchange=e))  # type: ignore[misc]  # called at once
-    assert platform.waiting() == 1
+    assert platform.waiting() == 2
 
 
 def test_further_keys_in_a_header_do_not_change_who_sent_it(log_in: LogIn, platform: Publisher) -> None:
@@ -255,4 +263,5 @@ def test_the_listener_comes_back_when_the_broker_does(
             again.publish(f'{{"temperature": {number}}}')
         wait_until(lambda: count() == 200)
         again.connection.close()
+        wait_until(lambda: running._sender._channel is not None and running._sender._channel.is_open)
     assert running._core._state == "stopped"

@@ -26,6 +26,8 @@ def test_addresses_are_read_with_their_escapes() -> None:
     ("key", "sender"),
     [
         ("acme.pump-7.telemetry", ("acme", "pump-7")),
+        ("acme.pump-7.commands.response", ("acme", "pump-7")),
+        ("acme.pump-7.x.response", ("", "")),
         ("..telemetry", ("", "")),
         ("acme.pump-7.commands", ("", "")),
         ("acme.pump.7.telemetry", ("", "")),
@@ -35,6 +37,7 @@ def test_addresses_are_read_with_their_escapes() -> None:
 def test_a_key_names_the_sender(key: str, sender: tuple[str, str]) -> None:
     found = parse_key(key.encode())
     assert (found.tenant, found.device, found.key) == (*sender, key)
+    assert found.channel == ("response" if key == "acme.pump-7.commands.response" else "")
 
 
 def test_properties_are_read_wherever_they_stand() -> None:

@@ -59,7 +59,10 @@ def test_what_a_device_may_do_with_what(resource: str, name: str, permissions: s
     ("exchange", "permission", "key", "is_allowed"),
     [
         ("iiot.telemetry", "write", "acme.pump-7.telemetry", True),
-        ("iiot.telemetry", "write", "acme.pump-7.response", True),
+        ("iiot.telemetry", "write", "acme.pump-7.commands.response", True),
+        ("iiot.telemetry", "write", "acme.fan-1.commands.response", False),
+        ("iiot.telemetry", "write", "globex.pump-7.commands.response", False),
+        ("iiot.commands", "write", "acme.pump-7.commands.response", False),
         ("iiot.telemetry", "write", "acme.fan-1.telemetry", False),
         ("iiot.telemetry", "write", "globex.pump-7.telemetry", False),
         ("iiot.telemetry", "write", "acme.pump-7.commands", False),
