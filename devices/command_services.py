@@ -92,6 +92,13 @@ def claim_commands_of_device(*, device_id: int, now: datetime, limit: int = 20) 
     return commands
 
 
+def list_open_commands(*, device_id: int, now: datetime, limit: int = 20) -> list[CommandRef]:
+    """Return the oldest commands that a device has not answered, sent or not."""
+    return [
+        _as_ref(command) for command in _sendable(now).filter(device_id=device_id).select_related("device").order_by("created_at")[:limit]
+    ]
+
+
 def mark_sent(*, command_ids: Collection[UUID], now: datetime) -> None:
     """Note that commands have left for their devices. One that was answered in between stays as it is."""
     with transaction.atomic():

@@ -1,6 +1,7 @@
 """What devices say besides readings: answers to commands, and that they are connected or gone (an MQTT last will).
 
-An answer is `{"id": "<command's id>", "status": "ok" | "failed", "data": any JSON, "error": "text"}`. A connection message
+An answer is `{"id": "<command's id>", "status": "ok" | "failed", "data": any JSON, "error": "text"}`, or the same in CBOR,
+without an id where the channel names the command (`response/<id>`). A connection message
 is `online` or `offline`, as text, as JSON text or as `{"status": …}`. Taking either in twice is taking it in once, so
 none of them needs a record of its delivery.
 """
@@ -22,10 +23,11 @@ from devices.models import Device
 from devices.services import record_activity
 from iiot_site.lib.clock import put_on_database_clock
 from iiot_site.lib.errors import IIoTError
+from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import parse_json
 from protocols.errors import InvalidResponseError, MessageError, RateLimitedError
 from protocols.services import count_unrouted, record_refused_messages
-from protocols.types import STATUS, RawMessage, Refusal
+from protocols.types import RESPONSE, STATUS, RawMessage, Refusal
 from telemetry.types import NewRejection
 from tenants.models import Tenant
 from tenants.selectors import get_tenant_by_slug
@@ -95,7 +97,7 @@ def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> N
             record_connection(device=device, is_online=is_heard, now=message.received_at)
         else:
             is_heard = True
-            record_response(device_key=device.key, now=now, **read_response(message.payload))
+            record_response(device_key=device.key, now=now, **read_response(message.payload, channel=message.channel, codec=message.codec))
         if is_heard:  # a last will is the broker's word, not the device's
             record_activity(seen={device.pk: put_on_database_clock(message.received_at)}, via=message.protocol)
 
@@ -108,18 +110,19 @@ class _RefusedError(MessageError):
         self.code = code
 
 
-def read_response(payload: bytes) -> Mapping[str, Any]:
+def read_response(payload: bytes, *, channel: str = RESPONSE, codec: str = "") -> Mapping[str, Any]:
     """Return what `devices.command_services.record_response` wants to know.
 
     Raises:
         MessageError: the payload is not a response.
     """
-    document = parse_json(payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+    parse = parse_cbor if codec == "cbor" else parse_json
+    document = parse(payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
     if not isinstance(document, dict) or document.get("status") not in _ANSWERS:
         raise InvalidResponseError(_FORM)
     error = document.get("error") or ""
     try:
-        command_id = uuid.UUID(document["id"])
+        command_id = uuid.UUID(channel.partition("/")[2] or document["id"])
     except (KeyError, ValueError, TypeError, AttributeError) as exc:
         raise InvalidResponseError(_FORM) from exc
     if not isinstance(error, str):

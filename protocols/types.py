@@ -31,7 +31,8 @@ class RawMessage(msgspec.Struct, frozen=True, gc=False):
 
     `via` is the key of the device that sent for this one, its gateway; "" where it sent for itself. `codec` is set where
     the transport names the format, as a content type does; else the device type's codec counts.
-    `channel` is "" for readings; `protocols.control_messages` says what else a device may say.
+    `channel` is "" for readings; `protocols.control_messages` says what else a device may say. `response/<id>` is an answer
+    to the command that the transport names.
     """
 
     tenant: str

@@ -1,4 +1,4 @@
-"""The resources of the CoAP server, on the event loop: `/t`, `/latest`, and `/.well-known/core`, which lists them (RFC 6690).
+"""The resources of the CoAP server, on the event loop: `/t`, `/c`, `/latest`, and `/.well-known/core`, which lists them (RFC 6690).
 
 Answers to people we do not know stay small: they could be sent to a victim in whose name somebody asks (RFC 7252 §11.3).
 """
@@ -17,6 +17,7 @@ from django.conf import settings
 
 from protocols.coap.address import show_peer
 from protocols.coap.blocks import Block, BlockSpool, cut_block
+from protocols.coap.commands import CommandDesk
 from protocols.coap.discovery import LINK_FORMAT, SMALL_BLOCK, list_links
 from protocols.coap.gate import Gate, Sender
 from protocols.coap.latest import LatestValues
@@ -37,7 +38,7 @@ from protocols.coap.refusals import (
 from protocols.coap.requests import Asked, read_request
 from protocols.coap.sequence import SequenceFile
 from protocols.codecs.registry import CODEC_BY_CONTENT_FORMAT, UNSUPPORTED
-from protocols.types import Delivery, RawMessage
+from protocols.types import RESPONSE, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,9 @@ CONSUMER = "coap"
 MAX_SPOOLED_BYTES = 16 * 1024 * 1024
 SPOOL_IDLE_SECONDS = 60.0
 
-TELEMETRY, LATEST = ("t",), ("latest",)
-METHODS = {TELEMETRY: POST, LATEST: GET}
+TELEMETRY, LATEST, COMMANDS, ANSWER = ("t",), ("latest",), ("c",), ("c", "<id>")
+METHODS = {TELEMETRY: POST, LATEST: GET, COMMANDS: GET, ANSWER: POST}
+TAKEN_IN = (TELEMETRY, ANSWER)
 _OSCORE = 9
 
 
@@ -70,6 +72,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         self._gate = Gate()
         self._oscore = OscoreDesk(sequence)
         self._latest = LatestValues()
+        self._commands = CommandDesk()
         self._offer = offer
         self._count = first_count
         self._repeats_until = repeats_until
@@ -94,8 +97,18 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         self.answer([(count, BUSY) for count in list(self._unanswered)])
         for task in self._tasks:
             task.cancel()
-        for desk in (self._gate, self._oscore, self._latest):
+        for desk in (self._gate, self._oscore, self._latest, self._commands):
             desk.close()
+
+    @property
+    def is_observed_for_commands(self) -> bool:
+        """Whether any device waits for commands."""
+        return self._commands.has_observers
+
+    def bring_commands(self, tenant: str, device_key: str) -> None:
+        """Notify a device, where it observes, of what it has to do."""
+        for observer in self._commands.find_observers(tenant, device_key):
+            self._start(self._commands.notify(observer))
 
     # --- Requests
 
@@ -119,7 +132,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             return
         expect_method(pipe.request, asked)
         sender = self._gate.recall(asked.token)
-        if sender is not None and asked.path == TELEMETRY:
+        if sender is not None and resource_of(asked.path) in TAKEN_IN:
             self._take(pipe, asked, sender)
         elif not asked.token:
             respond(pipe, NOT_LET_IN)
@@ -177,8 +190,11 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             respond(inner, refused.answer)
 
     async def _serve(self, pipe: Any, asked: Asked, sender: Sender, is_allowed: Callable[[], Awaitable[bool]]) -> None:
-        if asked.path == TELEMETRY:
+        resource = resource_of(asked.path)
+        if resource in TAKEN_IN:
             self._take(pipe, asked, sender)
+        elif resource == COMMANDS:
+            await self._commands.answer(pipe, asked, sender, is_allowed=is_allowed)
         else:
             await self._latest.answer(pipe, asked, sender, is_allowed=is_allowed)
 
@@ -198,7 +214,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         request, payload = pipe.request, pipe.request.payload
         peer = show_peer(request.remote.sockaddr)
         if asked.block1 is not None:
-            whole = self._assemble(asked.block1, payload, key=(peer, asked.query, asked.request_tag), sender=sender)
+            whole = self._assemble(asked.block1, payload, key=(peer, asked.path, asked.query, asked.request_tag), sender=sender)
             if whole is None:
                 respond(pipe, Answer(CONTINUE), block1=request.opt.block1)
                 return
@@ -211,9 +227,10 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             payload=payload,
             received_at=datetime.now(UTC),
             protocol="coap",
-            source=f"POST /t from {peer}",
+            source=f"POST /{asked.path[0]} from {peer}",
             delivery=Delivery(CONSUMER, self._count, request.mid, time.monotonic() < self._repeats_until),
             codec=codec,
+            channel=f"{RESPONSE}/{asked.path[1]}" if resource_of(asked.path) == ANSWER else "",
         )
         if not self._offer(message):
             respond(pipe, BUSY, block1=request.opt.block1)
@@ -225,11 +242,17 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         return self._spool.add((who, key), block, payload, sender=who, now=time.monotonic())
 
 
+def resource_of(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the resource that a path leads to, as METHODS knows it."""
+    return ANSWER if len(path) == len(ANSWER) and path[0] == ANSWER[0] else path
+
+
 def expect_method(request: Any, asked: Asked) -> None:
     """Raises: Refused: 4.04 or 4.05, there is no such resource, or it has no such method."""
-    if asked.path not in METHODS:
+    method = METHODS.get(resource_of(asked.path))
+    if method is None:
         raise Refused("not_found", code=NOT_FOUND)
-    if request.code != METHODS[asked.path]:
+    if request.code != method:
         raise Refused("not_allowed", code=METHOD_NOT_ALLOWED)
 
 

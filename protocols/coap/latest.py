@@ -1,23 +1,20 @@
 """`/latest`: a device's own newest values, and Observe (RFC 7641) to hear of each change."""
 
 import asyncio
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import cbor2
-import msgspec
 from aiocoap import Message
 from aiocoap.numbers.constants import Reliable
 from django_tenants.utils import tenant_context
 
 from devices.models import Device
-from protocols.coap.blocks import LARGEST_EXPONENT, cut_block
+from protocols.coap.content import encode, expect_format, render, wants_to_observe
 from protocols.coap.gate import Sender
-from protocols.coap.refusals import CONTENT, NOT_ACCEPTABLE, NOT_LET_IN, Refused, code_of
+from protocols.coap.refusals import NOT_LET_IN, Refused
 from protocols.coap.requests import Asked
 from protocols.coap.threads import DatabaseThread
 from telemetry.selectors import list_latest
@@ -25,13 +22,10 @@ from tenants.selectors import get_active_tenant
 
 logger = logging.getLogger(__name__)
 
-JSON, CBOR = 50, 60
 POLL_SECONDS = 1.0
 MAX_OBSERVERS = 1_000
 MAX_PER_DEVICE = 4
-_VALID = code_of(2, 3)
 _QUALITIES = ("good", "uncertain", "bad")
-_ENCODERS: dict[int, Callable[[object], bytes]] = {JSON: msgspec.json.encode, CBOR: cbor2.dumps}
 
 
 @dataclass(slots=True)
@@ -57,11 +51,10 @@ class LatestValues:
         Raises:
             Refused: 4.06 for a format that we do not have, 5.03 where the database is away.
         """
-        if asked.accept not in (None, JSON, CBOR):
-            raise Refused("not_acceptable", "The formats are 50 (JSON) and 60 (CBOR).", code=NOT_ACCEPTABLE)
+        expect_format(asked)
         content = encode(await self._thread.run(load_latest, sender), asked)
         message = render(content, asked)
-        observes = asked.observe == 0 and (asked.block2 is None or asked.block2.number == 0) and self._has_room(sender)
+        observes = wants_to_observe(asked) and self._has_room(sender)
         if observes:
             message.opt.observe = 0
             self._observers[id(pipe)] = _Observer(pipe, asked, sender, is_allowed, content)
@@ -128,20 +121,3 @@ def load_latest(sender: Sender) -> dict[str, Any]:
         }
         for value in values
     }
-
-
-def encode(values: dict[str, Any], asked: Asked) -> bytes:
-    """Return the values in the format that was asked for."""
-    return _ENCODERS[asked.accept or JSON](values)
-
-
-def render(content: bytes, asked: Asked) -> Any:
-    """Return the response: the content or a block of it, or 2.03 where the device has it already."""
-    etag = hashlib.blake2b(content, digest_size=8).digest()
-    if etag in asked.etags:
-        return Message(code=_VALID, etag=etag)
-    payload, block = cut_block(content, asked.block2, exponent=LARGEST_EXPONENT)
-    message = Message(code=CONTENT, payload=payload, content_format=asked.accept or JSON, etag=etag, max_age=0)
-    if block is not None:
-        message.opt.block2 = (block.number, block.more, block.exponent)
-    return message

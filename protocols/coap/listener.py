@@ -1,4 +1,4 @@
-"""Takes telemetry over CoAP; 2.04 goes out only after the commit.
+"""Takes telemetry over CoAP; 2.04 goes out only after the commit. Tells devices that observe what they shall do.
 
 Two threads do the work: one runs aiocoap's event loop and fills the buffer, the main thread stores. A third hands on what
 is stored, others ask the database who a device is and what its values are. Repeated requests: decision 10.
@@ -14,11 +14,13 @@ from pathlib import Path
 
 from django.conf import settings
 
+from devices.types import CommandRef
 from protocols.coap.address import CoapAddress
 from protocols.coap.door import CONSUMER, Door
 from protocols.coap.refusals import STORED, Answer, answer_partly_stored, answer_refused
 from protocols.coap.sequence import SequenceFile
 from protocols.coap.transport import TUNING, open_socket
+from protocols.commands import CommandDispatcher
 from protocols.deliveries import last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
 from protocols.types import BatchOutcome, RawMessage, Refusal
@@ -36,13 +38,19 @@ class CoapListener:
         self._address = address
         self._sequence = SequenceFile(sequence_path)
         self._core = ListenerCore(
-            name="coap", acknowledge=self._acknowledge, batch_size=BATCH_SIZE, ready_file=ready_file, on_beat=self._prune
+            name="coap",
+            acknowledge=self._acknowledge,
+            batch_size=BATCH_SIZE,
+            ready_file=ready_file,
+            on_beat=self._prune,
+            find_error=lambda: self._dispatcher.last_error,
         )
         self._stored_count = 0
         self._door: Door | None = None
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run_loop, name="coap", daemon=True)
+        self._dispatcher = CommandDispatcher(protocol="coap", send=self._send_command, is_ready=self._has_observers)
         self.port = 0
 
     @property
@@ -57,14 +65,19 @@ class CoapListener:
     def run(self) -> None:
         """Listen until told to stop."""
         if self._core.wait_for_database(self._continue_count):
-            self._core.run(connect=self._thread.start, disconnect=self._disconnect)
+            self._core.run(connect=self._connect, disconnect=self._disconnect)
 
     # --- Main thread
 
     def _continue_count(self) -> None:
         self._stored_count = last_delivery_count(consumer=CONSUMER)
 
+    def _connect(self) -> None:
+        self._thread.start()
+        self._dispatcher.start()
+
     def _disconnect(self) -> None:
+        self._dispatcher.stop(timeout_seconds=5)
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._stopping.set)  # behind the last answers
         self._thread.join(15)
@@ -84,6 +97,17 @@ class CoapListener:
 
     def _prune(self) -> None:
         prune_deliveries(consumer=CONSUMER, count=self._stored_count)
+
+    # --- Commands, the dispatcher's thread
+
+    def _has_observers(self) -> bool:
+        return self._door is not None and self._door.is_observed_for_commands
+
+    def _send_command(self, tenant: str, command: CommandRef) -> bool:
+        """Have the device notified if it observes. Never True: the command is sent once the device has acknowledged that."""
+        if self._door is not None:
+            self._loop.call_soon_threadsafe(self._door.bring_commands, tenant, command.device_key)
+        return False
 
     # --- The event loop's thread
 

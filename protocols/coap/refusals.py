@@ -23,6 +23,7 @@ NOT_FOUND = code_of(4, 4)
 METHOD_NOT_ALLOWED = code_of(4, 5)
 NOT_ACCEPTABLE = code_of(4, 6)
 ENTITY_INCOMPLETE = code_of(4, 8)
+CONFLICT = code_of(4, 9)  # RFC 8132
 ENTITY_TOO_LARGE = code_of(4, 13)
 UNSUPPORTED_FORMAT = code_of(4, 15)
 TOO_MANY_REQUESTS = code_of(4, 29)  # RFC 8516
@@ -38,6 +39,8 @@ _CODES = {
     "device_disabled": FORBIDDEN,
     "unknown_device": FORBIDDEN,
     "unknown_tenant": FORBIDDEN,
+    "unknown_command": NOT_FOUND,
+    "illegal_command_event": CONFLICT,
     "internal_error": INTERNAL_ERROR,
 }
 

@@ -6,7 +6,7 @@ import struct
 import time
 from asyncio import AbstractEventLoop
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiocoap import ACK, CON, RST, Message
@@ -14,7 +14,7 @@ from aiocoap.error import UnparsableMessage
 from aiocoap.message import Direction
 from aiocoap.messagemanager import MessageManager
 from aiocoap.numbers.codes import REQUEST_ENTITY_TOO_LARGE
-from aiocoap.numbers.constants import TransportTuning
+from aiocoap.numbers.constants import Reliable, TransportTuning
 from aiocoap.tokenmanager import TokenManager
 from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
 
@@ -39,12 +39,21 @@ class Tuning(TransportTuning):  # type: ignore[misc]  # aiocoap has no types
 TUNING = Tuning()
 
 
+class Confirmed(Reliable):  # type: ignore[misc]  # aiocoap has no types
+    """Set as a message's `transport_tuning`: it goes out confirmable, and `on_acknowledged` is called when the peer has it."""
+
+    def __init__(self, on_acknowledged: Callable[[], None]) -> None:
+        super().__init__()
+        self.on_acknowledged = on_acknowledged
+
+
 class BoundedMessages(MessageManager):  # type: ignore[misc]  # aiocoap has no types
-    """Answers a repeated request with its former answer, as bytes and for the newest requests only."""
+    """Answers a repeated request with its former answer, as bytes and for the newest requests only; tells of acknowledgements."""
 
     def __init__(self, token_manager: Any) -> None:
         super().__init__(token_manager)
         self._answers: OrderedDict[tuple[Any, int], tuple[float, bytes]] = OrderedDict()  # b"" until there is one
+        self._confirmed: dict[tuple[Any, int], Confirmed] = {}
 
     def _deduplicate_message(self, message: Any) -> bool:
         key, now = (message.remote.sockaddr[:2], message.mid), time.monotonic()
@@ -59,6 +68,30 @@ class BoundedMessages(MessageManager):  # type: ignore[misc]  # aiocoap has no t
         while len(self._answers) > MAX_REMEMBERED or next(iter(self._answers.values()))[0] <= forget_before:
             self._answers.popitem(last=False)
         return False
+
+    def _add_exchange(self, message: Any, messageerror_monitor: Any) -> None:
+        super()._add_exchange(message, messageerror_monitor)
+        if isinstance(message.transport_tuning, Confirmed):
+            self._confirmed[message.remote, message.mid] = message.transport_tuning
+
+    def _remove_exchange(self, message: Any) -> None:
+        confirmed = self._confirmed.pop((message.remote, message.mid), None)
+        if confirmed is not None and message.mtype is ACK:
+            confirmed.on_acknowledged()
+        super()._remove_exchange(message)
+
+    def dispatch_error(self, error: Any, remote: Any) -> None:
+        super().dispatch_error(error, remote)
+        self._forget_confirmed()
+
+    def _retransmit(self, message: Any, timeout: float, retransmission_counter: int) -> None:
+        super()._retransmit(message, timeout, retransmission_counter)
+        self._forget_confirmed()
+
+    def _forget_confirmed(self) -> None:
+        """Forget what is no longer on its way."""
+        for key in self._confirmed.keys() - (self._active_exchanges or {}).keys():
+            del self._confirmed[key]
 
     def _store_response_for_duplicates(self, message: Any) -> None:
         """Leave it to the moment of sending, which has the bytes."""

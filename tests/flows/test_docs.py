@@ -49,6 +49,7 @@ def test_the_coap_page_stores_what_it_sends(platform: Platform) -> None:
     before = [platform.values("pump-7", "temperature").count(value) for value in (96, 95)]
     output = run_page("docs/protocols/coap.md", platform)
     assert "</t>" in output
+    assert '"name":"set_speed","payload":{"rpm":1450}' in output
     assert [platform.values("pump-7", "temperature").count(value) for value in (96, 95)] == [before[0] + 1, before[1] + 100]
 
 

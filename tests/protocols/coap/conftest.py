@@ -1,6 +1,7 @@
 """A listener that runs in this process, and real clients: aiocoap's, and a bare socket."""
 
 import asyncio
+import json
 import socket
 import struct
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiocoap import POST, Context, Message
+from aiocoap import GET, POST, Context, Message
 from django.db import connections
 from django.utils import timezone
 from django_tenants.utils import tenant_context
@@ -70,6 +71,40 @@ class Client:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
         self.loop.close()
+
+
+def address(listener: Any, token: str, path: str = "latest") -> str:
+    return f"coap://127.0.0.1:{listener.port}/{path}?token={token}"
+
+
+def observe(client: Client, url: str, seen: list[Any]) -> None:
+    """Append the answer and all notifications to `seen`, until the client is closed."""
+
+    async def ask() -> Any:
+        request = client.context.request(Message(code=GET, uri=url, observe=0))
+        seen.append(await request.response)
+        return request
+
+    async def follow(request: Any) -> None:
+        async for notification in request.observation:
+            seen.append(notification)  # noqa: PERF401 - seen while it goes on
+
+    client.kept.append(client.wait(ask()))
+    asyncio.run_coroutine_threadsafe(follow(client.kept[-1]), client.loop)
+
+
+def protect(client: Client, port: int, keys: dict[str, str], folder: Path) -> str:
+    """Let the client speak OSCORE with this server; return the server's address."""
+    folder.mkdir(exist_ok=True)
+    settings = {
+        "sender-id_hex": keys["client_id"],
+        "recipient-id_hex": keys["server_id"],
+        "secret_hex": keys["master_secret"],
+        "salt_hex": keys["master_salt"],
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    client.context.client_credentials.load_from_dict({f"coap://127.0.0.1:{port}/*": {"oscore": {"basedir": str(folder)}}})
+    return f"coap://127.0.0.1:{port}"
 
 
 @pytest.fixture

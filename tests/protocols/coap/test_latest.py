@@ -1,13 +1,12 @@
 """`/latest`: a device reads its own values, and observes them."""
 
-import asyncio
 import json
 import time
 from typing import Any
 
 import cbor2
 import pytest
-from aiocoap import GET, Message
+from aiocoap import GET
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
@@ -16,29 +15,9 @@ from devices.services import revoke_credential
 from protocols.coap import gate, latest
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.coap.conftest import Client, RunListener, issue_token, wait_until
+from tests.protocols.coap.conftest import Client, RunListener, address, issue_token, observe, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def address(listener: Any, token: str, path: str = "latest") -> str:
-    return f"coap://127.0.0.1:{listener.port}/{path}?token={token}"
-
-
-def observe(client: Client, url: str, seen: list[Any]) -> None:
-    """Append the answer and all notifications to `seen`, until the client is closed."""
-
-    async def ask() -> Any:
-        request = client.context.request(Message(code=GET, uri=url, observe=0))
-        seen.append(await request.response)
-        return request
-
-    async def follow(request: Any) -> None:
-        async for notification in request.observation:
-            seen.append(notification)  # noqa: PERF401 - seen while it goes on
-
-    client.kept.append(client.wait(ask()))
-    asyncio.run_coroutine_threadsafe(follow(client.kept[-1]), client.loop)
 
 
 def test_a_device_reads_its_newest_values(acme: Tenant, token: str, client: Client, run_listener: RunListener) -> None:

@@ -16,7 +16,7 @@ from protocols.coap.sequence import STEP, SequenceFile
 from telemetry.models import IngestLedger
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.coap.conftest import Client, RunListener, Wire, values
+from tests.protocols.coap.conftest import Client, RunListener, Wire, protect, values
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,20 +26,6 @@ def keys(acme: Tenant, make_device: MakeDevice) -> dict[str, str]:
     with tenant_context(acme):
         device = make_device("pump-7")
         return dict(issue_credential(device=device, kind=DeviceCredential.Kind.OSCORE, now=timezone.now()).oscore)
-
-
-def protect(client: Client, port: int, keys: dict[str, str], folder: Path) -> str:
-    """Let the client speak OSCORE with this server; return the server's address."""
-    folder.mkdir(exist_ok=True)
-    settings = {
-        "sender-id_hex": keys["client_id"],
-        "recipient-id_hex": keys["server_id"],
-        "secret_hex": keys["master_secret"],
-        "salt_hex": keys["master_salt"],
-    }
-    (folder / "settings.json").write_text(json.dumps(settings))
-    client.context.client_credentials.load_from_dict({f"coap://127.0.0.1:{port}/*": {"oscore": {"basedir": str(folder)}}})
-    return f"coap://127.0.0.1:{port}"
 
 
 def test_a_device_needs_no_token_under_oscore(
