@@ -4,7 +4,7 @@ A token bucket each: `rate` messages a second in the long run, `burst` at once. 
 next to nothing for each message. Pure: the time is a parameter, in seconds of a clock that only goes forward.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Hashable, Mapping, Sequence
 
 from cachetools import LRUCache
@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from protocols.types import RawMessage
 
 MAX_SENDERS = 100_000
+LAPSE_SECONDS = 60.0  # and as long again as the outage: a backlog comes in about as fast as it grew
 
 
 class Credits:
@@ -22,25 +23,36 @@ class Credits:
         self._burst = max(burst, rate)
         self._left: LRUCache[Hashable, tuple[float, float, float]] = LRUCache(maxsize=MAX_SENDERS)
         self._forgiven_seconds = 0.0
+        self._lapsed_seconds = 0.0
+        self._lapses: deque[tuple[float, float]] = deque()
 
-    def forgive(self, seconds: float) -> None:
-        """Give everybody the credit of so many seconds on top, however much they have saved up."""
-        self._forgiven_seconds += seconds
+    def forgive(self, seconds: float, now: float) -> None:
+        """Give everybody, heard before or not, the credit of so many seconds on top, however much they have saved up; it lapses."""
+        if seconds > 0:
+            self._forgiven_seconds += seconds
+            self._lapses.append((now + LAPSE_SECONDS + seconds, seconds))
 
     def charge(self, counts: Mapping[Hashable, int], now: float) -> dict[Hashable, int]:
         """Take credit for so many messages of each sender; return how many of whose are not covered."""
         if not self._rate:
             return {}
+        self._lapse(now)
+        most = self._burst + (self._forgiven_seconds - self._lapsed_seconds) * self._rate
         uncovered: dict[Hashable, int] = {}
         for sender, count in counts.items():
             left, since, forgiven = self._left.get(sender, (self._burst, now, 0.0))
             left = max(left, min(self._burst, left + (now - since) * self._rate))
-            left += (self._forgiven_seconds - forgiven) * self._rate
+            left = min(most, left + (self._forgiven_seconds - max(forgiven, self._lapsed_seconds)) * self._rate)
             covered = min(count, int(left))
             self._left[sender] = (left - covered, now, self._forgiven_seconds)
             if covered < count:
                 uncovered[sender] = count - covered
         return uncovered
+
+    def _lapse(self, now: float) -> None:
+        """Take back what was given for outages that are over for long; a short one after a long one ends with that."""
+        while self._lapses and self._lapses[0][0] <= now:
+            self._lapsed_seconds += self._lapses.popleft()[1]
 
 
 class Limits:
@@ -50,10 +62,10 @@ class Limits:
         self._devices = devices
         self._tenants = tenants
 
-    def forgive(self, seconds: float) -> None:
-        """Make up for a time in which nothing could be taken in: what was sent meanwhile comes all at once."""
-        self._devices.forgive(seconds)
-        self._tenants.forgive(seconds)
+    def forgive(self, seconds: float, now: float) -> None:
+        """Make up for a time until now in which nothing could be taken in: what was sent meanwhile comes all at once."""
+        self._devices.forgive(seconds, now)
+        self._tenants.forgive(seconds, now)
 
     def find_uncovered(self, batch: Sequence[RawMessage], now: float) -> frozenset[int]:
         """Return the indexes of messages beyond the credit of their device or tenant: the last ones of each."""

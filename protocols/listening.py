@@ -105,7 +105,7 @@ class ListenerCore:
     def mark_connected(self) -> None:
         """Say that messages can come in; the first time this makes the process ready."""
         if self._disconnected_at is not None:
-            self._limits.forgive(time.monotonic() - self._disconnected_at)
+            self._limits.forgive(time.monotonic() - self._disconnected_at, time.monotonic())
             self._disconnected_at = None
         self._state = "connected"
         if self._ready_file is not None:
@@ -139,7 +139,7 @@ class ListenerCore:
         """Run `load`, which reads from the database, until it succeeds; False when told to stop first."""
         while not self.is_stopping:
             try:
-                self._limits.forgive(seconds_since_heartbeat(name=self.name, now=timezone.now()))
+                self._limits.forgive(seconds_since_heartbeat(name=self.name, now=timezone.now()), time.monotonic())
                 load()
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("waiting for the database: %s", exc)

@@ -80,7 +80,7 @@ class BatchWriter:
                 delay = min(2 * delay, LAST_RETRY_SECONDS)
             else:
                 if failed_at is not None:
-                    self._limits.forgive(time.monotonic() - failed_at)
+                    self._limits.forgive(time.monotonic() - failed_at, time.monotonic())
                 self.meter.note_batch(
                     messages=len(batch),
                     rejected=len({refusal.index for refusal in outcome.refusals}),

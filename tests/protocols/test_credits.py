@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from protocols.credits import Credits, Limits
 from protocols.types import RawMessage
 
@@ -42,15 +44,36 @@ def test_without_a_rate_everything_passes() -> None:
 def test_what_came_up_while_nothing_could_be_taken_in_is_covered() -> None:
     limits = Limits(devices=Credits(rate=2, burst=4), tenants=UNLIMITED)
     limits.find_uncovered(batch(*"aa"), 100.0)
-    limits.forgive(10)
+    limits.forgive(10, 110.0)
     assert limits.find_uncovered(batch(*"a" * 23, "b"), 110.0) == frozenset()
     assert limits.find_uncovered(batch("a", "a"), 110.0) == {1}
 
 
-def test_credit_for_an_outage_is_given_once_and_kept_until_it_is_used() -> None:
+def test_credit_for_an_outage_is_given_once_and_kept_for_a_while() -> None:
     limits = Limits(devices=Credits(rate=2, burst=4), tenants=UNLIMITED)
     limits.find_uncovered(batch("a"), 100.0)
-    limits.forgive(10)
+    limits.forgive(10, 110.0)
     limits.find_uncovered(batch("a"), 110.0)
     assert limits.find_uncovered(batch(*"a" * 23), 120.0) == frozenset()
     assert limits.find_uncovered(batch(*"a"), 120.0) == {0}
+
+
+@pytest.mark.parametrize("is_heard_before", [False, True])
+def test_credit_for_an_outage_lapses_a_minute_and_its_length_after_its_end(is_heard_before: bool) -> None:
+    limits = Limits(devices=Credits(rate=2, burst=4), tenants=UNLIMITED)
+    if is_heard_before:
+        limits.find_uncovered(batch("a"), 100.0)
+    limits.forgive(10, 110.0)
+    if is_heard_before:
+        limits.find_uncovered(batch("a"), 110.0)
+    assert limits.find_uncovered(batch(*"b" * 24), 179.0) == frozenset()
+    assert len(limits.find_uncovered(batch(*"a" * 24), 181.0)) == 20
+
+
+def test_the_credit_of_the_second_of_two_outages_outlives_the_first() -> None:
+    limits = Limits(devices=Credits(rate=2, burst=4), tenants=UNLIMITED)
+    limits.forgive(10, 110.0)
+    limits.find_uncovered(batch("a"), 110.0)
+    limits.forgive(5, 150.0)
+    assert len(limits.find_uncovered(batch(*"a" * 24), 200.0)) == 10
+    assert len(limits.find_uncovered(batch(*"b" * 24), 200.0)) == 10
