@@ -24,8 +24,7 @@ test: ## Run the checks, then the whole suite with servers of its own
 	@scripts/setup.sh dev
 ifeq ($(ARGS),)
 	@$(MAKE) --no-print-directory check
-	@IIOT_PG_FAST=1 exec $(PYTHON) manage.py with_servers --data-dir $(TEST_DATA) -- \
-		$(PYTHON) -m pytest --cov --cov-report=term:skip-covered
+	@scripts/test.sh
 else
 	@IIOT_PG_FAST=1 exec $(PYTHON) manage.py with_servers --data-dir $(TEST_DATA) -- $(PYTHON) -m pytest $(ARGS)
 endif
@@ -61,5 +60,5 @@ faults: ## Break a running platform under load and count what was lost: make fau
 	@exec $(PYTHON) -m tests.faults $(NAME)
 
 clean: ## Remove caches and the tests' servers; keeps .venv and the data in var/
-	rm -rf $(TEST_DATA) var/bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage*
+	rm -rf $(TEST_DATA) $(TEST_DATA)-* var/bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage*
 	find . -name __pycache__ -not -path './.venv/*' -not -path './node_modules/*' -prune -exec rm -rf {} +

@@ -211,7 +211,9 @@ def test_what_arrives_while_the_listener_is_away_is_kept_for_it(connect: Callabl
     for number in range(50):
         pump.publish("t/acme/pump/telemetry", b"%d" % number)
     back = connect("iiot-platform", client_id="listener", clean=False)
-    assert {int(back.received.get(timeout=5)[1]) for _ in range(50)} == set(range(50))
+    missing = set(range(50))
+    while missing:  # QoS 1: some may come twice
+        missing.discard(int(back.received.get(timeout=5)[1]))
 
 
 def test_another_device_with_the_same_client_id_gets_nothing_of_the_session(connect: Callable[..., Client], broker: Broker) -> None:
