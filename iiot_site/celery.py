@@ -1,9 +1,10 @@
 """The Celery application. Tasks carry the tenant's schema in a header (tenant-schemas-celery)."""
 
+import gc
 import os
 from typing import Any
 
-from celery.signals import beat_init, worker_ready
+from celery.signals import beat_init, worker_before_create_process, worker_ready
 from tenant_schemas_celery.app import CeleryApp, get_schema_name_from_task
 from tenant_schemas_celery.task import TenantTask
 
@@ -54,3 +55,10 @@ app.autodiscover_tasks()
 def report_to_supervisor(**_: Any) -> None:
     """Say that the worker consumes from its queues, or that beat ticks."""
     report_ready()
+
+
+@worker_before_create_process.connect
+def share_memory(**_: Any) -> None:
+    """Keep the collector off what the workers of the pool share with their parent: each page it marks would be copied."""
+    gc.collect()
+    gc.freeze()
