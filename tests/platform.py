@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +17,16 @@ from typing import Any
 
 import psycopg
 
+from tests.waiting import WAIT_SECONDS, wait_until
+
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
-WAIT_SECONDS = 20.0
 # What `make test` exports for its own servers; the platform has to find its own.
 FOREIGN_VARIABLES = {
     *(name for name in os.environ if name.endswith(("_URL", "_PUBLIC_HOST", "_PUBLIC_PORT"))),
     *("DJANGO_SETTINGS_MODULE", "IIOT_SECRET_KEY", "IIOT_DATA_DIR", "IIOT_COAP_PORT"),
 }
-
-
-def wait_until(is_true: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for something that other processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ import redis
 from tests.faults.latency import measure_latencies
 from tests.faults.run import Run, Verdict
 from tests.faults.senders import HttpSender, MqttSender
-from tests.platform import start_process, wait_until
+from tests.platform import start_process
+from tests.waiting import wait_until
 
 AWAY_SECONDS = float(os.environ.get("IIOT_FAULT_AWAY_SECONDS", "60"))
 EXIT_SECONDS = 30.0

@@ -12,7 +12,8 @@ import psycopg
 
 from tests.faults.senders import AmqpSender, HttpSender, MqttSender, Sender
 from tests.faults.tally import Tally, count
-from tests.platform import FOREIGN_VARIABLES, ROOT, Platform, wait_until
+from tests.platform import FOREIGN_VARIABLES, ROOT, Platform
+from tests.waiting import wait_until
 
 BEFORE_SECONDS = 3.0
 AFTER_SECONDS = 4.0

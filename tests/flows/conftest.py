@@ -9,7 +9,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from tests.platform import WAIT_SECONDS, Platform, running_platform, wait_until
+from tests.platform import Platform, running_platform
+from tests.waiting import WAIT_SECONDS, wait_until
 
 
 class Device:

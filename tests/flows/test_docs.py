@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.platform import FOREIGN_VARIABLES, ROOT, Platform, wait_until
+from tests.platform import FOREIGN_VARIABLES, ROOT, Platform
+from tests.waiting import wait_until
 
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

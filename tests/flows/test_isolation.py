@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.flows.conftest import ConnectDevice, Device
-from tests.platform import Platform, wait_until
+from tests.platform import Platform
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

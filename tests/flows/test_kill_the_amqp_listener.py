@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pika
 import pytest
 
-from tests.platform import Platform, wait_until
+from tests.platform import Platform
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

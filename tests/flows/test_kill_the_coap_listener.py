@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.platform import Platform, wait_until
+from tests.platform import Platform
 from tests.protocols.coap.conftest import post_datagram
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.flows.conftest import ConnectDevice
-from tests.platform import Platform, wait_until
+from tests.platform import Platform
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

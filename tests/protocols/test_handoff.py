@@ -27,7 +27,7 @@ from telemetry.types import NewReading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.conftest import MakeMessage
-from tests.protocols.mqtt.conftest import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Look-ups come from this process, then from Redis, then from the database; a change counts at once where it is followed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from django.db import connection, transaction
@@ -21,6 +21,7 @@ from rules.models import Rule
 from rules.services import save_rule, set_rule_enabled
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOT = {"type": "threshold", "metric": "temperature", "operator": ">", "threshold": 80.0}
@@ -47,13 +48,6 @@ def follower() -> Iterator[ChangeFollower]:
 def pump(acme: Tenant, make_device: MakeDevice) -> Device:
     with tenant_context(acme):
         return make_device("pump-7")
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def look_up_all(tenant: Tenant, pump: Device) -> tuple[object, object, bool]:

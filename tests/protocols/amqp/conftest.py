@@ -1,8 +1,6 @@
 """A real RabbitMQ, and a listener that runs in this process."""
 
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,7 +9,6 @@ from typing import Any
 import pika
 import pytest
 from django.conf import settings
-from django.db import connections
 from pika.exceptions import AMQPError
 
 from protocols.amqp.address import BrokerAddress, parse_broker_url
@@ -19,17 +16,9 @@ from protocols.amqp.consumer import connection_parameters
 from protocols.amqp.listener import AmqpListener
 from protocols.amqp.names import DEAD_QUEUE, TELEMETRY_EXCHANGE, TELEMETRY_QUEUE
 from protocols.amqp.topology import declare_topology
+from tests.protocols.running import running
 
-WAIT_SECONDS = 15.0
 KEY = "acme.pump-7.telemetry"
-
-
-def wait_until(is_true: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for something that other threads or processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 class Publisher:
@@ -84,20 +73,7 @@ def run_listener(broker: BrokerAddress, transactional_db: None, tmp_path: Path) 
     def run() -> Iterator[AmqpListener]:
         ready_file = tmp_path / "ready"
         ready_file.unlink(missing_ok=True)
-        running = AmqpListener(broker, ready_file=ready_file)
-
-        def work() -> None:
-            running.run()
-            connections.close_all()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        wait_until(ready_file.exists)
-        try:
-            yield running
-        finally:
-            running.request_stop()
-            thread.join(20)
-            assert not thread.is_alive()
+        with running(AmqpListener(broker, ready_file=ready_file), ready_file=ready_file) as listener:
+            yield listener
 
     return run

@@ -32,7 +32,8 @@ from protocols.login_sync import LoginSync
 from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.amqp.conftest import Publisher, RunListener, wait_until
+from tests.protocols.amqp.conftest import Publisher, RunListener
+from tests.waiting import wait_until
 from tests.web_server import run_web_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]

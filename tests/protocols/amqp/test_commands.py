@@ -18,7 +18,8 @@ from protocols.amqp.command_sender import CommandSender, lifetime_ms
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.amqp.conftest import Publisher, RunListener, wait_until
+from tests.protocols.amqp.conftest import Publisher, RunListener
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,8 +12,9 @@ from telemetry.ledger import list_broken_entries, list_day_differences
 from telemetry.models import IngestLedger, Reading, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.amqp.conftest import Publisher, RunListener, wait_until
+from tests.protocols.amqp.conftest import Publisher, RunListener
 from tests.protocols.hostile import hostile_payloads
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

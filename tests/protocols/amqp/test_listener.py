@@ -19,7 +19,8 @@ from telemetry.ledger import list_broken_entries, list_day_differences
 from telemetry.models import Reading, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.amqp.conftest import Publisher, RunListener, wait_until
+from tests.protocols.amqp.conftest import Publisher, RunListener
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,7 +5,6 @@ import json
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 from aiocoap import GET, POST, Context, Message
-from django.db import connections
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
@@ -24,16 +22,8 @@ from protocols.coap.listener import CoapListener
 from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-
-WAIT_SECONDS = 15.0
-
-
-def wait_until(is_true: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for something that other threads or processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+from tests.protocols.running import running
+from tests.waiting import WAIT_SECONDS
 
 
 def values(tenant: Tenant) -> list[float]:
@@ -170,20 +160,10 @@ def run_listener(transactional_db: None, tmp_path: Path) -> RunListener:
     def run(*, port: int = 0) -> Iterator[CoapListener]:
         ready_file = tmp_path / "ready"
         ready_file.unlink(missing_ok=True)
-        running = CoapListener(CoapAddress("127.0.0.1", port), sequence_path=tmp_path / "oscore" / "sequence", ready_file=ready_file)
-
-        def work() -> None:
-            running.run()
-            connections.close_all()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        wait_until(ready_file.exists)
-        try:
-            yield running
-        finally:
-            running.request_stop()
-            thread.join(20)
-            assert not thread.is_alive()
+        with running(
+            CoapListener(CoapAddress("127.0.0.1", port), sequence_path=tmp_path / "oscore" / "sequence", ready_file=ready_file),
+            ready_file=ready_file,
+        ) as listener:
+            yield listener
 
     return run

@@ -17,7 +17,8 @@ from devices.services import issue_credential
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.coap.conftest import Client, RunListener, Wire, address, issue_token, observe, protect, wait_until
+from tests.protocols.coap.conftest import Client, RunListener, Wire, address, issue_token, observe, protect
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,7 +15,8 @@ from devices.services import revoke_credential
 from protocols.coap import gate, latest
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.coap.conftest import Client, RunListener, address, issue_token, observe, wait_until
+from tests.protocols.coap.conftest import Client, RunListener, address, issue_token, observe
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -20,7 +20,8 @@ from protocols.pipeline import process_messages
 from telemetry.models import IngestLedger, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.coap.conftest import Client, RunListener, Wire, issue_token, post_datagram, values, wait_until
+from tests.protocols.coap.conftest import Client, RunListener, Wire, issue_token, post_datagram, values
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

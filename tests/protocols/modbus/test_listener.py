@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
 from django_tenants.utils import tenant_context
 
 from connections.models import ModbusConnection, ModbusRegister
@@ -22,7 +21,8 @@ from telemetry.models import IngestLedger, LatestReading, Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.modbus.devices import make_hostile, pump, serve, simulate
-from tests.protocols.mqtt.conftest import wait_until
+from tests.protocols.running import running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -75,21 +75,8 @@ def run_listener(transactional_db: None, tmp_path: Path) -> RunListener:
     @contextmanager
     def run() -> Iterator[ModbusListener]:
         ready_file = tmp_path / "ready"
-        running = ModbusListener(ready_file=ready_file)
-
-        def work() -> None:
-            running.run()
-            connections.close_all()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            wait_until(ready_file.exists)
-            yield running
-        finally:
-            running.request_stop()
-            thread.join(20)
-            assert not thread.is_alive()
+        with running(ModbusListener(ready_file=ready_file), ready_file=ready_file) as listener:
+            yield listener
 
     return run
 

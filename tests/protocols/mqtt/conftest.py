@@ -1,7 +1,5 @@
 """A real broker, and a listener that runs in this process."""
 
-import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,21 +8,12 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 from django.conf import settings
-from django.db import connections
 from paho.mqtt.enums import CallbackAPIVersion
 
 from protocols.mqtt.address import BrokerAddress, parse_broker_url
 from protocols.mqtt.listener import MqttListener
-
-WAIT_SECONDS = 10.0
-
-
-def wait_until(is_true: Callable[[], bool], *, seconds: float = WAIT_SECONDS) -> None:
-    """Wait for something that other threads or processes bring about."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
+from tests.protocols.running import running
+from tests.waiting import wait_until
 
 
 def connect(address: BrokerAddress, *, client_id: str = "", clean_session: bool = True) -> paho.Client:
@@ -78,20 +67,7 @@ def run_listener(broker: BrokerAddress, client_id: str, transactional_db: None, 
     def run() -> Iterator[MqttListener]:
         ready_file = tmp_path / "ready"
         ready_file.unlink(missing_ok=True)
-        running = MqttListener(broker, client_id=client_id, ready_file=ready_file)
-
-        def work() -> None:
-            running.run()
-            connections.close_all()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        wait_until(ready_file.exists)
-        try:
-            yield running
-        finally:
-            running.request_stop()
-            thread.join(20)
-            assert not thread.is_alive()
+        with running(MqttListener(broker, client_id=client_id, ready_file=ready_file), ready_file=ready_file) as listener:
+            yield listener
 
     return run

@@ -17,7 +17,8 @@ from protocols.mqtt.address import BrokerAddress
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.mqtt.conftest import RunListener, connect, disconnect, wait_until
+from tests.protocols.mqtt.conftest import RunListener, connect, disconnect
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,8 @@ from telemetry.models import IngestLedger, Reading, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.hostile import hostile_payloads
-from tests.protocols.mqtt.conftest import RunListener, wait_until
+from tests.protocols.mqtt.conftest import RunListener
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

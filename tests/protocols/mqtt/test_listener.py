@@ -16,7 +16,8 @@ from protocols.pipeline import process_messages
 from telemetry.models import Reading, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.mqtt.conftest import RunListener, wait_until
+from tests.protocols.mqtt.conftest import RunListener
+from tests.waiting import wait_until
 
 TOPIC = "t/acme/pump-7/telemetry"
 

@@ -15,7 +15,7 @@ from protocols.mqtt.logins import PasswordFile
 from tenants.models import Tenant
 from tenants.services import set_suspended
 from tests.conftest import MakeDevice
-from tests.protocols.mqtt.conftest import wait_until
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from protocols.sparkplug.messages import Payload
 from telemetry.models import Reading, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.mqtt.conftest import RunListener, wait_until
+from tests.protocols.mqtt.conftest import RunListener
 from tests.protocols.sparkplug.test_naming import BIRTH, frame
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

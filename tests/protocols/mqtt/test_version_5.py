@@ -1,7 +1,6 @@
 """The listener as an MQTT 5 client: its session outlives it, and several share the load without storing anything twice."""
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
-from django.db import connections
 from django_tenants.utils import tenant_context
 
 from protocols.models import ListenerState
@@ -18,7 +16,9 @@ from protocols.mqtt.listener import MqttListener
 from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.mqtt.conftest import connect, disconnect, wait_until
+from tests.protocols.mqtt.conftest import connect, disconnect
+from tests.protocols.running import running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 RunVersion5 = Callable[..., AbstractContextManager[MqttListener]]
@@ -39,21 +39,10 @@ def run_version_5(broker: BrokerAddress, tmp_path: Path) -> Iterator[RunVersion5
     def run(client_id: str, *, group: str = "") -> Iterator[MqttListener]:
         used.add(client_id)
         ready_file = tmp_path / uuid.uuid4().hex
-        running = MqttListener(broker, client_id=client_id, ready_file=ready_file, version="5", shared_group=group)
-
-        def work() -> None:
-            running.run()
-            connections.close_all()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        wait_until(ready_file.exists)
-        try:
-            yield running
-        finally:
-            running.request_stop()
-            thread.join(20)
-            assert not thread.is_alive()
+        with running(
+            MqttListener(broker, client_id=client_id, ready_file=ready_file, version="5", shared_group=group), ready_file=ready_file
+        ) as listener:
+            yield listener
 
     yield run
     for client_id in used:

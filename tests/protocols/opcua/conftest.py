@@ -1,11 +1,9 @@
 """A plant's server and a listener, both in this process."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from django.db import connections
 from django_tenants.utils import tenant_context
 
 from connections.opcua_models import OpcUaNode, OpcUaServer
@@ -16,8 +14,9 @@ from protocols.opcua.listener import OpcUaListener
 from telemetry.models import Reading, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
-from tests.protocols.mqtt.conftest import wait_until
 from tests.protocols.opcua.plant import PlantServer
+from tests.protocols.running import running
+from tests.waiting import wait_until
 
 MapNode = Callable[..., OpcUaNode]
 
@@ -73,20 +72,8 @@ def map_node(plc: OpcUaServer, pump: Device, acme: Tenant) -> MapNode:
 @pytest.fixture
 def listener(platform_identity: Identity, plc: OpcUaServer) -> Iterator[OpcUaListener]:
     """A listener that runs until the test ends."""
-    running = OpcUaListener(platform_identity)
-
-    def run() -> None:
-        try:
-            running.run()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield running
-    running.request_stop()
-    thread.join(timeout=20)
-    assert not thread.is_alive()
+    with running(OpcUaListener(platform_identity)) as listener:
+        yield listener
 
 
 def readings(tenant: Tenant, metric: str = "temperature") -> list[tuple[float, int]]:

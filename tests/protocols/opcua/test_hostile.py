@@ -17,8 +17,9 @@ from protocols.opcua.listener import OpcUaListener
 from protocols.opcua.values import LastValue, Scaling, encode_values, read_data_value, remember
 from telemetry.models import IngestLedger
 from tenants.models import Tenant
-from tests.protocols.opcua.conftest import MapNode, readings, reasons, wait_until
+from tests.protocols.opcua.conftest import MapNode, readings, reasons
 from tests.protocols.opcua.plant import PlantServer
+from tests.waiting import wait_until
 
 NOW = datetime.now(UTC)
 COUNT = 300

@@ -16,8 +16,9 @@ from protocols.opcua.identity import load_identity
 from protocols.opcua.listener import OpcUaListener
 from telemetry.models import IngestLedger, LatestReading, TextReading
 from tenants.models import Tenant
-from tests.protocols.opcua.conftest import MapNode, readings, reasons, state_of, wait_until
+from tests.protocols.opcua.conftest import MapNode, readings, reasons, state_of
 from tests.protocols.opcua.plant import PASSWORD, USERNAME, PlantServer
+from tests.waiting import wait_until
 
 
 def good(value: object, ts: datetime) -> ua.DataValue:

@@ -29,7 +29,7 @@ from telemetry.types import NewReading
 from tenants.models import ApiKey, Tenant
 from tenants.services import issue_api_key, revoke_api_key
 from tests.conftest import MakeDevice
-from tests.protocols.opcua.conftest import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
