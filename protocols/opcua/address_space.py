@@ -9,6 +9,7 @@ from asyncua.server.internal_server import InternalServer
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
+from protocols.opcua.command_nodes import CommandInput
 from protocols.opcua.plant_reading import NodeValueRow
 from protocols.opcua.tree import ROOT, PlannedNode
 
@@ -16,6 +17,7 @@ NODES_AT_ONCE = 200
 _STATUS = (StatusCodes.Good, StatusCodes.Uncertain, StatusCodes.Bad)
 _TYPES = {
     "number": (ObjectIds.Double, ua.VariantType.Double),
+    "integer": (ObjectIds.Int64, ua.VariantType.Int64),
     "boolean": (ObjectIds.Boolean, ua.VariantType.Boolean),
     "text": (ObjectIds.String, ua.VariantType.String),
 }
@@ -58,7 +60,8 @@ class PlantAddressSpace:
                 result.StatusCode.check()
                 tree.nodes[node.id] = node
                 if node.kind in _TYPES:
-                    await self._server.write_attribute_value(self._node_id(node.id), _no_value_yet())
+                    nothing = StatusCodes.BadNotReadable if node.command else StatusCodes.BadWaitingForInitialData
+                    await self._server.write_attribute_value(self._node_id(node.id), _without_value(nothing))
             await asyncio.sleep(0)
 
     async def show_values(self, slug: str, rows: Sequence[NodeValueRow]) -> None:
@@ -72,6 +75,12 @@ class PlantAddressSpace:
                 continue
             tree.shown[row.node] = row
             await self._server.write_attribute_value(self._node_id(row.node), _make_value(row, node.kind))
+
+    def find_command(self, slug: str, node_id: str) -> CommandInput | None:
+        """Return what writing to a tenant's node commands; None where it is no such node."""
+        tree = self.trees.get(slug)
+        node = tree.nodes.get(node_id) if tree else None
+        return node.command if node else None
 
     async def drop(self, slug: str) -> None:
         """Remove a tenant's nodes."""
@@ -111,7 +120,8 @@ class PlantAddressSpace:
             attributes.DataType = _standard(data_type)
             attributes.Value = ua.Variant(_empty(node.kind), variant_type)
             attributes.ValueRank = ua.Int32(ua.ValueRank.Scalar)
-            attributes.AccessLevel = attributes.UserAccessLevel = ua.AccessLevel.CurrentRead.mask
+            access = ua.AccessLevel.CurrentWrite if node.command else ua.AccessLevel.CurrentRead
+            attributes.AccessLevel = attributes.UserAccessLevel = access.mask
             attributes.MinimumSamplingInterval = 1000.0
         else:
             item.NodeClass, item.ReferenceTypeId = ua.NodeClass.Object, _standard(ObjectIds.Organizes)
@@ -128,11 +138,11 @@ def _standard(identifier: int) -> ua.ExpandedNodeId:
 
 
 def _empty(kind: str) -> bool | float | str:
-    return {"number": 0.0, "boolean": False}.get(kind, "")
+    return {"number": 0.0, "integer": 0, "boolean": False}.get(kind, "")
 
 
-def _no_value_yet() -> ua.DataValue:
-    return ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(StatusCodes.BadWaitingForInitialData)))
+def _without_value(status: int) -> ua.DataValue:
+    return ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(status)))
 
 
 def _make_value(row: NodeValueRow, kind: str) -> ua.DataValue:

@@ -11,7 +11,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
-from devices.models import Device, Metric, Site
+from devices.models import Device, DeviceType, Metric, Site
+from protocols.opcua.command_nodes import plan_inputs
 from protocols.opcua.tree import DeviceRow, MetricRow, PlannedNode, SiteRow, plan_tree
 from telemetry.models import LatestReading
 from tenants.api_keys import read_api_key
@@ -66,12 +67,12 @@ def _anonymous_user() -> TenantUser | None:
     return TenantUser(UserRole.User, "anonymous", tenant.slug, tenant.schema_name, "", frozenset({NEEDED_PERMISSION}))
 
 
-def find_ended_keys(key_ids: Sequence[str]) -> set[str]:
+def find_ended_keys(key_ids: Sequence[str], *, permission: str = NEEDED_PERMISSION) -> set[str]:
     """Return which of these API keys are good no longer: revoked, expired, gone, without the right, or of an inactive tenant."""
     now = timezone.now()
     keys = ApiKey.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), id__in=key_ids, revoked_at=None)
     rows = keys.filter(tenant__status=Tenant.Status.ACTIVE).values_list("id", "permissions")
-    return set(key_ids) - {str(key_id) for key_id, permissions in rows if allows(permissions, NEEDED_PERMISSION)}
+    return set(key_ids) - {str(key_id) for key_id, permissions in rows if allows(permissions, permission)}
 
 
 def load_plan(schema: str, slug: str) -> dict[str, PlannedNode]:
@@ -81,13 +82,15 @@ def load_plan(schema: str, slug: str) -> dict[str, PlannedNode]:
         metrics: dict[int, list[MetricRow]] = defaultdict(list)
         for metric in Metric.objects.order_by("key"):
             metrics[metric.device_type_id].append(MetricRow(metric.key, metric.name, metric.unit, metric.data_type))
+        commands = dict(DeviceType.objects.values_list("id", "commands"))
         rows = Device.objects.order_by("key").values_list("key", "name", "site_id", "device_type_id")
         devices, room = [], settings.IIOT_OPCUA_MAX_NODES - len(sites)
         for key, name, site_id, type_id in rows:
-            room -= 1 + len(metrics[type_id])
+            inputs = plan_inputs(key, commands[type_id])
+            room -= 1 + len(metrics[type_id]) + len(inputs) + bool(inputs)
             if room < 0:
                 break
-            devices.append(DeviceRow(key, name, str(site_id or ""), metrics[type_id]))
+            devices.append(DeviceRow(key, name, str(site_id or ""), metrics[type_id], inputs))
     return plan_tree(slug, sites, devices)
 
 

@@ -29,6 +29,8 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from protocols.opcua.address_space import PlantAddressSpace
+from protocols.opcua.command_nodes import CommandInput
+from protocols.opcua.command_writing import queue_written
 from protocols.opcua.identity import APPLICATION_NAME, Identity
 from protocols.opcua.plant_reading import TenantUser, authenticate, find_ended_keys, load_plan, load_values
 from protocols.opcua.server_session import TenantSession
@@ -55,6 +57,8 @@ class TenantInternalServer(InternalServer):
         self.tenant_sessions: set[TenantSession] = set()
         self.plant_index = -1
         self.prepare: Callable[[User], Any] = _prepare_nothing
+        self.find_command: Callable[[User, str], CommandInput | None] = lambda _user, _node: None
+        self.queue_command: Callable[[User, CommandInput, Any], Any] = _queue_nothing
         self.max_connections = settings.IIOT_OPCUA_MAX_CLIENTS
         self.max_monitored_item_queue_size = 1_000
         self.allow_remote_admin = False
@@ -156,6 +160,8 @@ class PlatformServer:
         self._reader = DatabaseThreads()
         self._internal = TenantInternalServer(self._reader)
         self._internal.prepare = self._prepare
+        self._internal.find_command = self._find_command
+        self._internal.queue_command = self._queue_command
         self._server = _BoundedServer(iserver=self._internal)
         self._bind, self._port = bind, port
         self._locks: dict[str, asyncio.Lock] = {}
@@ -230,6 +236,19 @@ class PlatformServer:
             except (DatabaseError, InterfaceError) as exc:
                 raise ServiceError(StatusCodes.BadResourceUnavailable) from exc
 
+    def _find_command(self, user: User, node_id: str) -> CommandInput | None:
+        return self._space.find_command(user.slug, node_id) if isinstance(user, TenantUser) else None
+
+    async def _queue_command(self, user: User, command: CommandInput, payload: Any) -> int:
+        """Queue a command that was written; return its status code."""
+        if not isinstance(user, TenantUser):
+            return int(StatusCodes.BadUserAccessDenied)
+        try:
+            return await self._reader.run(queue_written, user=user, command=command, payload=payload)
+        except (DatabaseError, InterfaceError) as exc:
+            logger.warning("a command could not be queued: %s", exc)
+            return int(StatusCodes.BadResourceUnavailable)
+
     async def _refresh(self, user: TenantUser) -> None:
         slug = user.slug
         async with self._locks.setdefault(slug, asyncio.Lock()):
@@ -260,6 +279,11 @@ class PlatformServer:
         for session, key_id in sessions.items():
             if key_id in ended:
                 await session.close_session()
+
+
+async def _queue_nothing(_user: User, _command: CommandInput, _payload: Any) -> int:
+    """Stand in until the address space is there."""
+    return int(StatusCodes.BadNotWritable)
 
 
 async def _prepare_nothing(_user: User) -> None:

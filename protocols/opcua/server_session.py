@@ -12,12 +12,15 @@ from typing import Any
 from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.server.internal_session import InternalSession
+from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
 
+from protocols.opcua.command_nodes import CommandInput, read_payload
 from protocols.opcua.plant_reading import TenantUser
 from protocols.opcua.tree import is_of_tenant
 
 MAX_OPERATIONS = 10_000
+MAX_COMMANDS_PER_WRITE = 100
 MAX_SUBSCRIPTIONS = 20
 SHORTEST_PUBLISHING_MS = 100.0
 _TOKEN_BYTES = 32
@@ -77,8 +80,27 @@ class TenantSession(InternalSession):
         return [next(results) if self._is_visible(item.NodeId) else _unknown_value() for item in wanted]
 
     async def write(self, params: ua.WriteParameters) -> list[ua.StatusCode]:
+        """Queue the commands that are written; nothing else can be."""
         wanted = await self._look(params.NodesToWrite)
-        return [_status(StatusCodes.BadNotWritable if self._is_visible(i.NodeId) else StatusCodes.BadNodeIdUnknown) for i in wanted]
+        commands = [self._find_command(item) for item in wanted]
+        if len(commands) - commands.count(None) > MAX_COMMANDS_PER_WRITE:
+            raise ServiceError(StatusCodes.BadTooManyOperations)
+        return [_status(await self._write_one(item, command)) for item, command in zip(wanted, commands, strict=True)]
+
+    def _find_command(self, item: ua.WriteValue) -> CommandInput | None:
+        if not self._is_visible(item.NodeId) or item.NodeId.NamespaceIndex == 0 or item.AttributeId != AttributeIds.Value:
+            return None
+        found: CommandInput | None = self.iserver.find_command(self.user, item.NodeId.Identifier)
+        return found
+
+    async def _write_one(self, item: ua.WriteValue, command: CommandInput | None) -> int:
+        if command is None:
+            return int(StatusCodes.BadNotWritable if self._is_visible(item.NodeId) else StatusCodes.BadNodeIdUnknown)
+        try:
+            payload = read_payload(command, item.Value.Value)
+        except ServiceError as exc:
+            return int(exc.code)
+        return int(await self.iserver.queue_command(self.user, command, payload))
 
     async def browse(self, params: ua.BrowseParameters) -> list[ua.BrowseResult]:
         wanted = await self._look(params.NodesToBrowse)
