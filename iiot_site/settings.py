@@ -222,7 +222,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # a plant's other h
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 RATELIMIT_USE_CACHE = "shared"
-RATELIMIT_FAIL_OPEN = True  # a Redis outage must not lock operators out; argon2 still slows guessing
+RATELIMIT_FAIL_OPEN = True  # only limits that protect no account count in Redis (devices.request_limits)
 
 # --- API
 REST_FRAMEWORK = {

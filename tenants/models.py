@@ -193,6 +193,21 @@ class TokenFamily(models.Model):
         return f"API login of {self.user}"
 
 
+class LoginFailures(models.Model):
+    """Failures to log in, counted for one limit; see `tenants.login_limits`."""
+
+    key = models.CharField(primary_key=True, max_length=64, help_text="SHA-256 of the limit and whom it names, hex.")
+    failures = models.IntegerField()
+    until = models.DateTimeField(help_text="When counting begins anew.")
+
+    class Meta:
+        verbose_name_plural = "login failures"
+        indexes = [models.Index(fields=["until"])]
+
+    def __str__(self) -> str:
+        return f"{self.failures} until {self.until:%Y-%m-%d %H:%M:%S}"
+
+
 class Timer(models.Model):
     """Something that has to happen at a time, in one tenant: `kind` says what, `key` to which thing. See `tenants.timers`."""
 

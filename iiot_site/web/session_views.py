@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -26,7 +27,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
         return _show_form(request, {"next": target})
     email = request.POST.get("email", "").replace("\0", "").strip()
     try:
-        user = check_login(request=request, email=email, password=request.POST.get("password", ""))
+        user = check_login(request=request, email=email, password=request.POST.get("password", ""), now=timezone.now())
     except (LoginFailedError, TooManyAttemptsError) as error:
         context = {"next": target, "email": email, "error": error.detail}
         return _show_form(request, context, status=error.http_status)

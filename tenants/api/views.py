@@ -69,17 +69,17 @@ class LoginView(APIView):
         shape.is_valid(raise_exception=True)
         wanted = shape.validated_data
         http_request = request._request  # noqa: SLF001  # the limits want Django's request
+        now = timezone.now()
         try:
-            user = check_login(request=http_request, email=wanted["email"], password=wanted["password"])
+            user = check_login(request=http_request, email=wanted["email"], password=wanted["password"], now=now)
         except TooManyAttemptsError as exc:
             raise Throttled(wait=exc.retry_after_seconds) from exc
         tenants = [membership.tenant for membership in list_memberships(user)]
         slug = wanted.get("tenant")
         tenant = next((tenant for tenant in tenants if slug in {None, tenant.slug}), None)
         if slug is not None and tenant is None:
-            count_failed_login(request=http_request, email=wanted["email"])
+            count_failed_login(request=http_request, email=wanted["email"], now=now)
             raise LoginFailedError("You are no member of this tenant, or there is none of that name.")
-        now = timezone.now()
         record_login(user=user, now=now)
         return _logged_in(issue_tokens(user=user, tenant=tenant, now=now), user, tenant, tenants)
 

@@ -8,19 +8,16 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from iiot_site.live_access import authenticate_socket
-from tenants.models import Membership, Tenant, TokenFamily, User
+from tenants.login_limits import LoginLimit, count_attempt, give_back
+from tenants.models import LoginFailures, Membership, Tenant, TokenFamily, User
 from tenants.selectors import clear_tenant_cache
 from tenants.services import ensure_membership, set_suspended
 from tenants.tokens import end_login, issue_tokens
+from tests.concurrency import run_at_once
 from tests.conftest import PASSWORD, MakeApi, MakePerson
 
 LOGIN = "/api/v1/auth/login"
 ME = "/api/v1/auth/me"
-
-
-@pytest.fixture(autouse=True)
-def _no_failures_yet() -> None:
-    caches["shared"].clear()
 
 
 @pytest.fixture
@@ -124,6 +121,43 @@ def test_people_can_log_in_while_redis_is_away(client: APIClient, acme_operator:
     dead = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"}
     settings.CACHES = {"default": dead, "shared": dead}  # type: ignore[attr-defined]
     assert client.post(LOGIN, {"email": acme_operator.email, "password": PASSWORD}).status_code == 200
+
+
+def test_a_redis_that_was_emptied_has_forgotten_no_failure(client: APIClient, acme_operator: User) -> None:
+    for _ in range(5):
+        client.post(LOGIN, {"email": acme_operator.email, "password": "wrong"})
+    caches["shared"].clear()
+    assert client.post(LOGIN, {"email": acme_operator.email, "password": PASSWORD}).status_code == 429
+
+
+def test_one_address_may_fail_thirty_times_and_what_is_refused_leaves_no_rows(client: APIClient, db: None) -> None:
+    statuses = [client.post(LOGIN, {"email": f"{n}@acme.example", "password": "wrong"}).status_code for n in range(33)]
+    assert statuses == [401] * 30 + [429] * 3
+    assert LoginFailures.objects.count() == 61
+
+
+def test_failures_are_forgotten_when_their_time_is_over(db: None) -> None:
+    limit, now = LoginLimit("account", 2, timedelta(minutes=15), "somebody"), timezone.now()
+    assert [count_attempt(limits=[limit], now=now).wait_seconds for _ in range(3)] == [0, 0, 900]
+    later = count_attempt(limits=[limit], now=now + timedelta(minutes=15))
+    assert later.wait_seconds == 0
+    count_attempt(limits=[LoginLimit("account", 2, timedelta(minutes=15), "another")], now=now + timedelta(hours=1))
+    assert LoginFailures.objects.count() == 1
+
+
+def test_many_attempts_at_once_get_no_more_than_the_limit(acme: Tenant, transactional_db: None) -> None:
+    limits = [LoginLimit(name, 5, timedelta(minutes=15), "somebody") for name in ("a", "b", "c")]
+    now, waits = timezone.now(), []
+
+    def attempt() -> None:
+        counted = count_attempt(limits=limits, now=now)
+        waits.append(counted.wait_seconds)
+        if counted.wait_seconds == 0 and len(waits) % 2:
+            give_back(counted)
+            count_attempt(limits=limits[::-1], now=now)
+
+    assert run_at_once(acme, [attempt] * 12) == [None] * 12
+    assert {row.failures for row in LoginFailures.objects.all()} == {5}
 
 
 def test_a_refresh_token_works_once_and_its_second_use_ends_the_login(client: APIClient, acme_operator: User) -> None:
