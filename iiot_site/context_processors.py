@@ -18,8 +18,7 @@ _PAGES = (
     ("Overview", "layout-dashboard", "home", "device:read", ()),
     ("Devices", "cpu", "devices", "device:read", ("device",)),
     ("Incidents", "bell", "incidents", "incident:read", ("incident",)),
-    ("Ingest", "activity", "ingest", "telemetry:read", ("rejected-messages", "listeners", "opcua-servers", "opcua-server")),
-    ("Codec bench", "plug-connected", "codec-bench", "telemetry:read", ()),
+    ("Ingest", "activity", "ingest", "telemetry:read", ("rejected-messages", "listeners", "opcua-servers", "opcua-server", "codec-bench")),
 )
 
 

@@ -113,11 +113,19 @@ def format_age(seconds: float) -> str:
 
 @register.filter
 def number(value: object) -> str:
-    """A measured value at six significant digits, without an exponent where a person would not use one."""
+    """A measured value at six significant digits, without an exponent where a person would not use one; a count as it is."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
     text = f"{value:.6g}"
     return text if "e" in text else f"{float(text):,}".removesuffix(".0")
+
+
+@register.filter
+def reason_words(reason: str) -> str:
+    """A reason of rejection as a person reads it: unknown_device → Unknown device."""
+    return reason.replace("_", " ").capitalize()
 
 
 @register.simple_tag

@@ -90,6 +90,7 @@ def show_ingest(request: HttpRequest) -> HttpResponse:
     reasons: Counter[str] = Counter()
     for row in rows:
         reasons.update(row.rejected_by_reason)
+    bars = make_bars(rows, start=start, width=BUCKETS[span.bucket], count=round(span.length / BUCKETS[span.bucket]))
     context: dict[str, object] = {
         "span": chosen,
         "spans": SPANS,
@@ -97,8 +98,9 @@ def show_ingest(request: HttpRequest) -> HttpResponse:
         "total": sum_rows("", rows),
         "listeners": [sum_rows(name, [r for r in rows if r.listener == name]) for name in sorted({r.listener for r in rows})],
         "reasons": reasons.most_common(),
-        "bars": make_bars(rows, start=start, width=BUCKETS[span.bucket], count=round(span.length / BUCKETS[span.bucket])),
+        "bars": bars,
         "since": start,
+        "peak": max((bar.received for bar in bars), default=0),
     }
     return _answer(request, "web/ingest.html", "web/_ingest.html", context)
 

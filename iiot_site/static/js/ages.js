@@ -45,5 +45,8 @@ export function refreshTimes(root = document) {
   }
 }
 
+for (const element of document.querySelectorAll("[data-time-zone]")) {
+  element.textContent = `Times are in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+}
 refreshTimes();
 setInterval(refreshTimes, 1000);

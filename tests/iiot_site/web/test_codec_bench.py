@@ -9,10 +9,10 @@ PAGE = "/t/acme/codec-bench"
 
 
 @pytest.mark.usefixtures("acme")
-def test_it_explains_itself_and_stands_in_the_menu(browser: MakeBrowser, acme_viewer: User) -> None:
+def test_it_explains_itself_and_stands_below_ingest(browser: MakeBrowser, acme_viewer: User) -> None:
     body = browser(acme_viewer).get(PAGE).content.decode()
     assert "Paste a frame" in body
-    assert 'href="/t/acme/codec-bench" aria-current="page"' in body
+    assert 'href="/t/acme/ingest" aria-current="page"' in body
 
 
 @pytest.mark.usefixtures("acme")

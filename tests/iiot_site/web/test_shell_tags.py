@@ -15,9 +15,18 @@ def test_ages_have_at_most_two_units(seconds: float, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(21.0, "21"), (21.25, "21.25"), (1234567.0, "1.23457e+06"), (12345.6, "12,345.6"), (1e-9, "1e-09"), ("open", "open"), (0, "0")],
+    [
+        (21.0, "21"),
+        (21.25, "21.25"),
+        (1234567.0, "1.23457e+06"),
+        (12345.6, "12,345.6"),
+        (1e-9, "1e-09"),
+        ("open", "open"),
+        (0, "0"),
+        (12_345_678, "12,345,678"),
+    ],
 )
-def test_numbers_have_six_digits(value: object, words: str) -> None:
+def test_values_have_six_digits_and_counts_all_of_theirs(value: object, words: str) -> None:
     assert number(value) == words
 
 
