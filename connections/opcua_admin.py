@@ -28,7 +28,7 @@ class OpcUaServerForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscri
 
 class OpcUaNodeInline(TabularInline):
     model = OpcUaNode
-    fields = ["node_id", "device", "metric", "scale", "offset", "deadband", "problem"]
+    fields = ["node_id", "device", "metric", "scale", "offset", "deadband", "command", "problem"]
     readonly_fields = ["problem"]
     autocomplete_fields = ["device"]
     extra = 0
@@ -76,7 +76,7 @@ class OpcUaServerAdmin(TenantModelAdmin):
 
 @admin.register(OpcUaNode)
 class OpcUaNodeAdmin(TenantModelAdmin):
-    list_display = ["node_id", "server", "device", "metric", "scale", "offset", "problem"]
+    list_display = ["node_id", "server", "device", "metric", "command", "scale", "offset", "problem"]
     list_filter = ["server"]
     list_select_related = ["server", "device"]
     search_fields = ["node_id", "metric", "device__name", "device__key"]

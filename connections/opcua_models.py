@@ -12,6 +12,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from connections.certificates import fingerprint_of
+from devices.command_schema import NAME_PATTERN
 from devices.models import Device, validate_metric_key
 from iiot_site.lib.plant_network import OutsidePlantError, resolve_in_plant
 
@@ -20,6 +21,8 @@ validate_node_id = RegexValidator(
     r"\A(?:ns=\d{1,5};|nsu=[^;\s]{1,150};)?[isgb]=[^\0\r\n]{1,200}\Z",
     "Use a node id such as nsu=http://plc.example/;s=Temperature, ns=2;i=1001 or i=2258.",
 )
+
+validate_command_name = RegexValidator(rf"^{NAME_PATTERN}\Z", "A command's name has 1 to 64 letters, digits and _ . -.")
 
 
 def validate_endpoint_url(value: str) -> None:
@@ -138,12 +141,18 @@ class OpcUaNode(models.Model):
     deadband = models.FloatField(
         null=True, blank=True, validators=[MinValueValidator(0.0)], help_text="The server keeps smaller changes of the raw value to itself."
     )
+    command = models.CharField(
+        max_length=64, blank=True, validators=[validate_command_name], help_text="Name of the device's command that writes this node."
+    )
     problem = models.CharField(max_length=300, blank=True, editable=False, help_text="Why the server gives no values of it.")
 
     class Meta:
         ordering = ["device__name", "metric"]
         verbose_name = "OPC UA node"
-        constraints = [models.UniqueConstraint(fields=["device", "metric"], name="opcua_metric_once_per_device")]
+        constraints = [
+            models.UniqueConstraint(fields=["device", "metric"], name="opcua_metric_once_per_device"),
+            models.UniqueConstraint(fields=["device", "command"], condition=~models.Q(command=""), name="opcua_command_once_per_device"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.node_id} → {self.metric}"

@@ -2,7 +2,7 @@
 
 from connections.opcua_models import OpcUaNode, OpcUaServer
 from connections.opcua_services import PASSWORD_PURPOSE
-from connections.opcua_types import OpcUaNodeSpec, OpcUaTarget
+from connections.opcua_types import OpcUaCommandNode, OpcUaNodeSpec, OpcUaTarget
 from iiot_site.lib.encryption import UnreadableSecretError, unseal
 
 
@@ -13,6 +13,12 @@ def load_opcua_targets() -> list[OpcUaTarget]:
         spec = OpcUaNodeSpec(node.id, node.node_id, node.device.key, node.metric, node.scale, node.offset, node.deadband)
         nodes.setdefault(node.server_id, []).append(spec)
     return [make_target(server, tuple(nodes.get(server.id, ()))) for server in OpcUaServer.objects.filter(is_enabled=True).order_by("id")]
+
+
+def find_command_node(*, device_key: str, command: str) -> OpcUaCommandNode | None:
+    """Return the node that a device's command writes, if its server is enabled."""
+    node = OpcUaNode.objects.filter(server__is_enabled=True, device__key=device_key, command=command).first()
+    return None if node is None else OpcUaCommandNode(node.server_id, node.node_id, node.scale, node.offset)
 
 
 def make_target(server: OpcUaServer, nodes: tuple[OpcUaNodeSpec, ...] = ()) -> OpcUaTarget:

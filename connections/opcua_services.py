@@ -30,7 +30,7 @@ SERVER_FIELDS = (
     "sampling_interval",
     "is_enabled",
 )
-NODE_FIELDS = ("node_id", "device", "metric", "scale", "offset", "deadband")
+NODE_FIELDS = ("node_id", "device", "metric", "scale", "offset", "deadband", "command")
 
 
 @transaction.atomic

@@ -21,6 +21,16 @@ class OpcUaNodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OpcUaCommandNode:
+    """The node that a command writes: `(value - offset) / scale`."""
+
+    server_id: int
+    node_id: str
+    scale: float
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
 class OpcUaTarget:
     """A server to read. Two that are equal are read alike, so that a change shows by comparing. Its text shows no password.
 

@@ -93,6 +93,7 @@ class Protocol(models.TextChoices):
     HTTP = "http", "HTTP"
     AMQP = "amqp", "AMQP"
     COAP = "coap", "CoAP"
+    OPCUA = "opcua", "OPC UA"
 
 
 class Codec(models.TextChoices):

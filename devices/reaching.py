@@ -17,7 +17,7 @@ from tenants.timers import set_timer
 
 COMMANDS_CHANNEL = "iiot_commands"
 # Protocols over which the platform can reach a device by itself. Over HTTP the device asks.
-PUSHING_PROTOCOLS = ("mqtt", "amqp", "coap")
+PUSHING_PROTOCOLS = ("mqtt", "amqp", "coap", "opcua")
 # As long as what somebody has claimed is nobody else's to send.
 CLAIM_LEASE = timedelta(seconds=30)
 # How often to look whether a device has been heard that may come over any protocol.

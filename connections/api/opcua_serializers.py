@@ -56,7 +56,7 @@ class OpcUaNodeSerializer(StrictModelSerializer):
 
     class Meta:
         model = OpcUaNode
-        fields = ["id", "node_id", "device", "metric", "scale", "offset", "deadband", "problem"]
+        fields = ["id", "node_id", "device", "metric", "scale", "offset", "deadband", "command", "problem"]
         read_only_fields = ["problem"]
         validators: list[Any] = []
 

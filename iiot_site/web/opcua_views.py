@@ -88,6 +88,7 @@ def map_node(request: HttpRequest, server_id: uuid.UUID) -> HttpResponse:
     node = OpcUaNode(server=server, node_id=_node_id(request.POST.get("node", "")), metric=request.POST.get("metric", "").strip())
     try:
         node.device = Device.objects.get(uuid=request.POST.get("device", ""))
+        node.command = request.POST.get("command", "").strip()
         node.scale, node.offset = float(request.POST.get("scale") or 1), float(request.POST.get("offset") or 0)
         save_opcua_node(node=node)
     except (Device.DoesNotExist, ValueError):
@@ -144,6 +145,7 @@ def _render_pick(request: HttpRequest, node: OpcUaNode, *, name: str, error: str
             "device": request.POST.get("device", ""),
             "scale": request.POST.get("scale", "1"),
             "offset": request.POST.get("offset", "0"),
+            "command": request.POST.get("command", ""),
         },
     }
     return render(request, "opcua/_pick.html", context)

@@ -1,7 +1,8 @@
-"""Reads the OPC UA servers of all tenants, and runs our own.
+"""Reads the OPC UA servers of all tenants, writes the commands of their devices there, and runs our own.
 
-Four threads: one runs an asyncio loop with a session per server, the main thread stores, a third follows what tenants
-configure, a fourth serves. A server that does not answer holds up nobody.
+Five threads: one runs an asyncio loop with a session per server, the main thread stores, a third follows what tenants
+configure, a fourth serves, a fifth
+writes. A server that does not answer holds up nobody.
 """
 
 import asyncio
@@ -19,10 +20,12 @@ from django_tenants.utils import schema_context
 from connections.opcua_services import record_opcua_report
 from connections.opcua_types import OpcUaReport, OpcUaTarget
 from devices.services import record_activity
+from protocols.commands import CommandDispatcher
 from protocols.following import SettingsFollower, TenantSettings
 from protocols.listening import ListenerCore
 from protocols.opcua.commits import Commits
 from protocols.opcua.identity import Identity
+from protocols.opcua.node_commands import NodeCommands
 from protocols.opcua.serving import ServerThread
 from protocols.opcua.session import ServerSession
 from protocols.opcua.settings import OpcUaSettings, load_opcua_settings
@@ -56,7 +59,11 @@ class OpcUaListener:
         self._loop.set_exception_handler(_log_loop_error)
         self._thread = threading.Thread(target=self._loop.run_forever, name="opcua", daemon=True)
         self._server = ServerThread(identity)
+        self._follower_has_loaded = threading.Event()
         self._sessions: dict[Key, ServerSession] = {}  # changed in the loop's thread only
+        self._dispatcher = CommandDispatcher(
+            protocol="opcua", send=NodeCommands(self._sessions, self._loop).send, is_ready=self._follower_has_loaded.is_set
+        )
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._surplus: dict[Key, OpcUaReport] = {}
         self._written: dict[Key, OpcUaReport] = {}
@@ -76,8 +83,10 @@ class OpcUaListener:
         self._thread.start()
         self._follower.start()
         self._server.start()
+        self._dispatcher.start()
 
     def _disconnect(self) -> None:
+        self._dispatcher.stop(timeout_seconds=END_SECONDS)
         self._follower.stop()
         self._server.stop()
         try:
@@ -94,7 +103,7 @@ class OpcUaListener:
 
     def _find_error(self) -> str:
         """What is wrong with the listener; a tenant's server shows its own errors to that tenant."""
-        return self._follower.last_error or self._server.last_error
+        return self._follower.last_error or self._server.last_error or self._dispatcher.last_error
 
     def write_states(self) -> None:
         """Write how servers do where that changed."""
@@ -152,6 +161,7 @@ class OpcUaListener:
                     last_values=last_values,
                 )
                 self._tasks[key] = self._loop.create_task(session.run())
+        self._follower_has_loaded.set()
 
     async def _deliver(self, messages: Sequence[RawMessage]) -> None:
         """Return once all of these are committed. At the end some are not taken in: those are never acknowledged."""

@@ -23,6 +23,7 @@ from protocols.opcua.client import PlantClient, explain, open_session
 from protocols.opcua.errors import CertificateNotTrustedError, LostError, OpcUaError
 from protocols.opcua.identity import Identity
 from protocols.opcua.node_ids import UnknownNodeError, parse_node_id
+from protocols.opcua.node_values import make_variant
 from protocols.opcua.values import BAD, LastValue, NodeValue, Scaling, encode_values, has_overflowed, read_data_value, remember
 from protocols.types import RawMessage
 
@@ -89,6 +90,7 @@ class ServerSession:
         self._heard = 0.0
         self._is_delivering = False
         self._sequence: int | None = None
+        self._client: PlantClient | None = None
 
     def list_live_devices(self) -> set[str]:
         """Return the devices that the server vouches for: a value that does not change is not told again, and is known all the same."""
@@ -126,8 +128,26 @@ class ServerSession:
             client.connection_lost_callback = self._on_connection_lost
             silence_seconds = await self._subscribe(client)
             self.state.state, self.state.error, self.state.offered_certificate = "connected", "", b""
-            await self._watch(silence_seconds)
+            self._client = client
+            try:
+                await self._watch(silence_seconds)
+            finally:
+                self._client = None
         raise LostError(self._lost_why)
+
+    async def write_node(self, node_id: str, value: bool | float | str, scaling: Scaling) -> None:
+        """Write a value to a node, in the node's type, without time and status: many controllers take none.
+
+        Raises:
+            LostError: there is no session now.
+            UnknownNodeError, UnfitValueError: there is no such node, or it does not take the value.
+            UaStatusCodeError: the server refuses.
+        """
+        if self._client is None:
+            raise LostError("The server is not connected.")
+        node = self._client.get_node(parse_node_id(node_id, await self._client.get_namespace_array()))
+        variant = make_variant(value, await node.read_data_type_as_variant_type(), scaling)
+        await node.write_attribute(AttributeIds.Value, ua.DataValue(variant, StatusCode=None))
 
     async def _on_connection_lost(self, exc: Exception) -> None:
         self._lose(f"The connection was lost: {exc or type(exc).__name__}.")

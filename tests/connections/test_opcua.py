@@ -30,7 +30,11 @@ def test_a_server_and_a_node_are_made_through_the_api(developer: APIClient, acme
     assert "s3cret" not in made.content.decode()
     assert (made.json()["has_password"], made.json()["security"]) == (True, "Basic256Sha256")
     mapping = {"node_id": "nsu=http://plc.example/;s=T", "device": str(device.uuid), "metric": "temperature", "scale": 0.1}
-    assert developer.post(f"{API}/{made.json()['id']}/mappings", mapping).status_code == 201
+    mapping["command"] = "set_temperature"
+    mappings = f"{API}/{made.json()['id']}/mappings"
+    assert developer.post(mappings, mapping).status_code == 201
+    assert developer.post(mappings, mapping | {"metric": "pressure"}).status_code == 400  # a command writes one node
+    assert developer.post(mappings, mapping | {"metric": "pressure", "command": "no name"}).status_code == 400
     with tenant_context(acme):
         [target] = load_opcua_targets()
     assert (target.password, target.username) == (" s3cret ", "platform")

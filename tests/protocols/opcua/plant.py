@@ -74,6 +74,15 @@ class PlantServer:
         self.call(self._add(name, value, kind))
         return f"nsu={NAMESPACE};s={name}"
 
+    def add_writable(self, name: str, value: Any, kind: ua.VariantType | None = None) -> str:
+        """Add a variable that clients may write."""
+        node_id = self.add(name, value, kind)
+        self.call(self._nodes[name].set_writable())
+        return node_id
+
+    def read(self, name: str) -> Any:
+        return self.call(self._nodes[name].read_value())
+
     def write(self, name: str, value: ua.DataValue | Any, kind: ua.VariantType | None = None) -> None:
         data = value if isinstance(value, ua.DataValue) else ua.DataValue(ua.Variant(value, kind) if kind else ua.Variant(value))
         self.call(self._write(name, data))
