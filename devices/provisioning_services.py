@@ -1,9 +1,11 @@
 """Provisioning keys, and devices that register themselves with one."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
+import redis
 from django.core.cache import cache
 from django.db import IntegrityError, transaction
 
@@ -15,6 +17,8 @@ from devices.provisioning import make_provisioning_key, parse_provisioning_key, 
 from devices.services import create_device
 from devices.types import IssuedCredential
 from iiot_site.lib.schemas import current_schema
+
+logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 600
 _KINDS = (DeviceCredential.Kind.TOKEN, DeviceCredential.Kind.MQTT)
@@ -71,8 +75,15 @@ def provision_device(*, key_text: str, device_key: str, name: str, attempt: str,
     except IntegrityError as exc:
         raise DeviceTakenError("This device has just been registered.") from exc
     if attempt:
-        cache.set(_attempt_name(provisioned.device), _digest(attempt), RETRY_SECONDS)
+        _remember_attempt(provisioned.device, attempt)
     return provisioned
+
+
+def _remember_attempt(device: Device, attempt: str) -> None:
+    try:
+        cache.set(_attempt_name(device), _digest(attempt), RETRY_SECONDS)
+    except redis.RedisError as exc:
+        logger.warning("%s cannot repeat its registration: %s", device.key, exc)
 
 
 def _provision(key_text: str, device_key: str, name: str, attempt: str, now: datetime) -> ProvisionedDevice:
@@ -119,7 +130,17 @@ def _is_repeated(device: Device, key: ProvisioningKey, attempt: str) -> bool:
     if not attempt or key.revoked_at is not None or device.device_type_id != key.device_type_id:
         return False
     is_unused = not device.credentials.exclude(last_used_at=None).exists() and device.last_seen_at is None
-    return is_unused and cache.get(_attempt_name(device)) == _digest(attempt)
+    return is_unused and _recall_attempt(device) == _digest(attempt)
+
+
+def _recall_attempt(device: Device) -> str | None:
+    """Return the digest of the last attempt. Fails closed: nobody gets a device's credentials because Redis is away."""
+    try:
+        recalled: str | None = cache.get(_attempt_name(device))
+    except redis.RedisError as exc:
+        logger.warning("whether %s repeats its registration is not known: %s", device.key, exc)
+        return None
+    return recalled
 
 
 def _attempt_name(device: Device) -> str:

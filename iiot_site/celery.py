@@ -4,7 +4,7 @@ import gc
 import os
 from typing import Any
 
-from celery.signals import beat_init, worker_before_create_process, worker_ready
+from celery.signals import beat_init, celeryd_init, worker_before_create_process, worker_ready
 from tenant_schemas_celery.app import CeleryApp, get_schema_name_from_task
 from tenant_schemas_celery.task import TenantTask
 
@@ -17,6 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
 PUBLIC_SCHEMA = "public"
 MAX_SCHEMA_RETRIES = 10
 LAST_RETRY_SECONDS = 30
+WORKER_SOCKET_TIMEOUT_SECONDS = 30
 
 
 class SchemaNotEnteredError(IIoTError):
@@ -48,6 +49,12 @@ class SchemaTask(TenantTask):
 app = CeleryApp("iiot_site", task_cls=SchemaTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@celeryd_init.connect
+def let_workers_wait(conf: Any, **_: Any) -> None:
+    """Give a worker, whom nobody waits for, more time for Redis than whoever sends within a request."""
+    conf.broker_transport_options = {**conf.broker_transport_options, "socket_timeout": WORKER_SOCKET_TIMEOUT_SECONDS}
 
 
 @worker_ready.connect

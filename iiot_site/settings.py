@@ -111,14 +111,18 @@ TENANT_LIMIT_SET_CALLS = True
 
 # --- Redis: cache 0, channels 1, Celery broker 2, results 3
 REDIS_URL = server_setting("REDIS_URL", "redis://127.0.0.1:6379")
-CACHES = {
+_GUARDED_CACHE = {
+    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    "LOCATION": f"{REDIS_URL}/0",
+    "OPTIONS": {"pool_class": "iiot_site.lib.redis_guard.GuardedPool"},
+}
+CACHES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": f"{REDIS_URL}/0",
+        **_GUARDED_CACHE,
         "KEY_FUNCTION": "django_tenants.cache.make_key",
         "REVERSE_KEY_FUNCTION": "django_tenants.cache.reverse_key",
     },
-    "shared": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": f"{REDIS_URL}/0", "KEY_PREFIX": "shared"},
+    "shared": {**_GUARDED_CACHE, "KEY_PREFIX": "shared"},
 }
 IIOT_SHARED_LOOKUPS = True  # off in tests, whose databases change under the same names
 CHANNEL_LAYERS = {
@@ -141,10 +145,11 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"rules.*": {"queue": "rules"}, "alerting.*": {"queue": "alerting"}}
 CELERY_TASK_TENANT_CACHE_SECONDS = 30
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# A sender gives up soon when Redis is away (kombu's own pauses add up to 6 s): requests and listeners must not hang on it.
+# A sender gives up soon when Redis is away or hangs (kombu's own pauses add up to 6 s): requests and listeners must not hang
+# on it. `iiot_site.celery` lets workers wait longer.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "socket_connect_timeout": 2,
-    "socket_timeout": 30,
+    "socket_connect_timeout": 1,
+    "socket_timeout": 1,
     "max_retries": 1,
     "interval_start": 0,
     "interval_step": 0.1,

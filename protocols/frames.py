@@ -8,13 +8,12 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import msgspec
 import redis
-from django.conf import settings
 
+from iiot_site.lib.redis_guard import redis_client
 from protocols.types import RawMessage
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,6 @@ WATCH_SECONDS = 120
 KEPT_SECONDS = 1800
 REFRESH_SECONDS = 1.0
 RETRY_SECONDS = 10.0
-TIMEOUT_SECONDS = 1.0
 
 _NOBODY: frozenset[str] = frozenset()
 _watched: dict[str, frozenset[str]] = {}
@@ -46,11 +44,6 @@ class Frame(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Frame)
-
-
-@cache
-def _redis() -> "redis.Redis":
-    return redis.Redis.from_url(f"{settings.REDIS_URL}/0", socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
 
 
 def _watch_key(schema: str) -> str:
@@ -76,7 +69,7 @@ def keep_frames(schema: str, messages: Iterable[RawMessage]) -> None:
         for message in messages:
             rings.setdefault(message.device, []).append(_encoder.encode(_frame(message)))
         if rings:
-            with _redis().pipeline(transaction=False) as pipeline:
+            with redis_client(0).pipeline(transaction=False) as pipeline:
                 for device, frames in rings.items():
                     key = _ring_key(schema, device)
                     pipeline.lpush(key, *frames[-FRAMES_KEPT:])
@@ -95,7 +88,7 @@ def _learn_watched(schema: str) -> None:
     if now < _refresh_at.get(schema, 0.0):
         return
     _refresh_at[schema] = now + REFRESH_SECONDS
-    keys: Any = _redis().zrangebyscore(_watch_key(schema), time.time(), "+inf")
+    keys: Any = redis_client(0).zrangebyscore(_watch_key(schema), time.time(), "+inf")
     _watched[schema] = frozenset(key.decode() for key in keys)
 
 
@@ -111,7 +104,7 @@ def watch_frames(*, schema: str, device: str) -> bool:
     """Ask for the frames of a device for the next two minutes; False where too many are asked for, or Redis is away."""
     key, now = _watch_key(schema), time.time()
     try:
-        with _redis().pipeline(transaction=False) as pipeline:
+        with redis_client(0).pipeline(transaction=False) as pipeline:
             pipeline.zremrangebyscore(key, "-inf", now)
             pipeline.zscore(key, device)
             pipeline.zcard(key)
@@ -130,7 +123,7 @@ def watch_frames(*, schema: str, device: str) -> bool:
 def load_frames(*, schema: str, device: str, limit: int) -> Sequence[Frame]:
     """Return the newest frames that were kept, newest first; none where Redis is away."""
     try:
-        frames: Any = _redis().lrange(_ring_key(schema, device), 0, limit - 1)
+        frames: Any = redis_client(0).lrange(_ring_key(schema, device), 0, limit - 1)
         return [_decoder.decode(frame) for frame in frames]
     except (redis.RedisError, OSError, msgspec.DecodeError) as exc:
         logger.warning("frames of %s cannot be read: %s", schema, exc)

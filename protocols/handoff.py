@@ -20,6 +20,7 @@ from django_tenants.utils import schema_context
 from kombu.exceptions import OperationalError as BrokerError
 
 from devices.types import DeviceRef, MetricRef
+from iiot_site.lib.redis_guard import guarded
 from protocols.frames import keep_frames
 from protocols.resolution import resolve_watched_series
 from protocols.rules_gate import RulesGate
@@ -96,7 +97,7 @@ def tell_rules(schema: str, since: SeriesSince) -> None:
     """Queue the evaluation of these series. Where that fails the sweep finds them."""
     series = [[*pair, ts.isoformat()] for pair, ts in since.items()]
     try:
-        with schema_context(schema):
+        with schema_context(schema), guarded():
             for start in range(0, len(series), RULES_CHUNK_SIZE):
                 evaluate_series_task.apply_async((series[start : start + RULES_CHUNK_SIZE],), retry=False)
     except (BrokerError, redis.exceptions.RedisError, OSError, DatabaseError, InterfaceError) as exc:

@@ -2,21 +2,15 @@
 
 import logging
 from datetime import datetime
-from functools import cache
 
 import redis
-from django.conf import settings
+
+from iiot_site.lib.redis_guard import redis_client
 
 logger = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 10
 KEPT_SECONDS = 660  # the overview draws ten minutes
-TIMEOUT_SECONDS = 1.0
-
-
-@cache
-def _redis() -> "redis.Redis":
-    return redis.Redis.from_url(f"{settings.REDIS_URL}/0", socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
 
 
 def _key(schema: str, second: int) -> str:
@@ -27,7 +21,7 @@ def count_messages(schema: str, n: int, now: datetime) -> None:
     """Count `n` messages of the tenant in the second of `now`; a Redis outage is logged, never raised."""
     key = _key(schema, int(now.timestamp()))
     try:
-        with _redis().pipeline(transaction=False) as pipeline:
+        with redis_client(0).pipeline(transaction=False) as pipeline:
             pipeline.incrby(key, n)
             pipeline.expire(key, KEPT_SECONDS)
             pipeline.execute()
@@ -45,7 +39,7 @@ def messages_by_second(schema: str, now: datetime, seconds: int) -> list[int] | 
     """Return the messages of each of the last whole seconds, oldest first; None where Redis does not answer."""
     second = int(now.timestamp())
     try:
-        counts = _redis().mget([_key(schema, second - n) for n in range(seconds, 0, -1)])
+        counts = redis_client(0).mget([_key(schema, second - n) for n in range(seconds, 0, -1)])
     except (redis.RedisError, OSError) as exc:
         logger.warning("the message rate of %s is not known: %s", schema, exc)
         return None

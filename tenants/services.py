@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
+from iiot_site.lib.redis_guard import guarded
 from tenants.api_keys import format_token, hash_secret, new_secret
 from tenants.errors import SlugTakenError, UnknownNameError
 from tenants.models import ApiKey, Membership, Role, Tenant, User, validate_slug
@@ -42,8 +43,8 @@ def _enqueue_provisioning(tenant: Tenant) -> None:
 
 
 def _send_provisioning(tenant: Tenant) -> None:
-    with schema_context(PUBLIC_SCHEMA):  # the message carries the schema
-        provision_tenant_task.delay(str(tenant.pk))
+    with schema_context(PUBLIC_SCHEMA), guarded():  # the message carries the schema
+        provision_tenant_task.apply_async((str(tenant.pk),), retry=False)
 
 
 def create_tenant(*, slug: str, name: str) -> Tenant:

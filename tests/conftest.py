@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 from devices.models import Device, DeviceType, Metric, Site
 from devices.services import create_device
 from iiot_site.celery import app as celery_app
+from iiot_site.lib.redis_guard import forget_failures
 from protocols.resolution import clear_caches
 from tenants.models import Tenant, User
 from tenants.selectors import clear_tenant_cache
@@ -52,6 +53,7 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
 def _forget_tenants() -> None:
     clear_tenant_cache()
     clear_caches()
+    forget_failures()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import redis
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.http import Http404
@@ -17,6 +18,8 @@ def handle_api_exception(exc: Exception, context: dict[str, Any]) -> Response | 
     """Answer `exc`; None leaves it to Django (a 500). Headers such as WWW-Authenticate and Retry-After stay."""
     if isinstance(exc, IIoTError):
         return Response({"code": exc.code, "detail": exc.detail, "errors": exc.errors}, status=exc.http_status)
+    if isinstance(exc, redis.RedisError):  # what can do without it has caught this
+        return Response({"code": "unavailable", "detail": "Redis is away; try again in a minute.", "errors": {}}, status=503)
     if isinstance(exc, Http404):
         exc = exceptions.NotFound()
     elif isinstance(exc, PermissionDenied):

@@ -4,23 +4,24 @@ Topics are `device:<uuid>`, `site:<uuid>`, `incidents`, `overview` (see api.md).
 that missed a frame reads the truth from the API, so a Redis outage is logged and never raised.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any
 
 import redis.exceptions
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.conf import settings
+from django.utils.encoding import force_str
+
+from iiot_site.lib.redis_guard import TIMEOUT_SECONDS, guarded, redis_client
 
 logger = logging.getLogger(__name__)
 
 MESSAGE_TYPE = "live.frame"
 GROUP_PREFIX = "iiot__group__"  # as channels_redis names a group's Redis channel, with our prefix
 WATCHED_SECONDS = 0.5
-TIMEOUT_SECONDS = 1.0
 
 _watched: dict[tuple[str, str], tuple[float, frozenset[str]]] = {}
 
@@ -42,33 +43,28 @@ def list_watched_topics(schema: str, kind: str) -> frozenset[str] | None:
         return known[1]
     start = f"{GROUP_PREFIX}{group_name(schema, f'{kind}:')}"
     try:
-        channels = _redis().pubsub_channels(f"{start}*")
+        channels = redis_client(1).pubsub_channels(f"{start}*")
     except (redis.exceptions.RedisError, OSError) as exc:
         logger.warning("who listens in %s is not known: %s", schema, exc)
         return None
-    topics = frozenset(f"{kind}:{str(channel).removeprefix(start)}" for channel in channels)
+    topics = frozenset(f"{kind}:{channel.removeprefix(start)}" for channel in map(force_str, channels))
     _watched[key] = (now, topics)
     return topics
-
-
-@cache
-def _redis() -> "redis.Redis":
-    return redis.Redis.from_url(
-        f"{settings.REDIS_URL}/1", decode_responses=True, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-    )
 
 
 async def _send(frames: list[tuple[str, Mapping[str, Any]]]) -> None:
     layer = get_channel_layer()
     if layer is None:
         return
-    for group, frame in frames:
-        await layer.group_send(group, {"type": MESSAGE_TYPE, "frame": dict(frame)})
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        for group, frame in frames:
+            await layer.group_send(group, {"type": MESSAGE_TYPE, "frame": dict(frame)})
 
 
 def push_frames(schema: str, frames: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """Send `(topic, frame)` pairs to whoever listens in the tenant `schema`; call it after commit."""
     try:
-        async_to_sync(_send)([(group_name(schema, topic), frame) for topic, frame in frames])
+        with guarded():
+            async_to_sync(_send)([(group_name(schema, topic), frame) for topic, frame in frames])
     except (redis.exceptions.RedisError, OSError) as exc:
         logger.warning("live push failed for %s: %s", schema, exc)

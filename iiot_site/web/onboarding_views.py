@@ -5,6 +5,7 @@ import io
 import uuid
 from typing import Any
 
+import redis
 from django import forms
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
@@ -73,7 +74,11 @@ def import_file(request: HttpRequest) -> HttpResponse:
     except ImportRefusedError as exc:
         return render(request, "devices/_import_report.html", {"problem": exc.detail, "errors": exc.errors.get("rows", [])})
     context = {"report": report, "errors": report.errors, "is_check": chosen["mode"] == "check"}
-    return render(request, "devices/_import_report.html", {**context, "download": _keep_credentials(request, report)})
+    try:
+        context["download"] = _keep_credentials(request, report)
+    except redis.RedisError:
+        context["problem"] = "The devices were imported, but Redis is away and their credentials are lost. Issue new ones."
+    return render(request, "devices/_import_report.html", context)
 
 
 @page("credential:write")
@@ -82,8 +87,12 @@ def import_file(request: HttpRequest) -> HttpResponse:
 def download_credentials(request: HttpRequest, download_id: uuid.UUID) -> HttpResponse:
     """Hand over the credentials of an import, once."""
     name = _download_name(request, download_id)
-    sealed = cache.get(name)
-    if sealed is None or not cache.delete(name):  # of two at once only one deletes it
+    try:
+        sealed = cache.get(name)
+        is_first = cache.delete(name)  # of two at once only one deletes it
+    except redis.RedisError:
+        return _page(request, problem="Redis is away. Try again in a minute, or issue new credentials.", status=503)
+    if sealed is None or not is_first:
         return _page(request, problem="These credentials have been downloaded or are older than 15 minutes. Issue new ones.", status=410)
     content = unseal(sealed, purpose=_PURPOSE)
     headers = {"Content-Disposition": 'attachment; filename="device-credentials.csv"', "X-Content-Type-Options": "nosniff"}

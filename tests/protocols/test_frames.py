@@ -9,6 +9,7 @@ import redis
 from django_tenants.utils import tenant_context
 
 from devices.models import Device
+from iiot_site.lib.redis_guard import redis_client
 from protocols import frames
 from protocols.frames import FRAMES_KEPT, forget_watched, keep_frames, list_watched, load_frames, watch_frames
 from protocols.pipeline import process_messages
@@ -25,8 +26,8 @@ def _forget() -> Iterator[None]:
 
     def clear() -> None:
         forget_watched()
-        for key in frames._redis().scan_iter("frames*"):
-            frames._redis().delete(key)
+        for key in redis_client(0).scan_iter("frames*"):
+            redis_client(0).delete(key)
 
     clear()
     yield
@@ -111,7 +112,7 @@ def test_without_redis_nothing_is_kept_and_nothing_breaks(
 ) -> None:
     broken = redis.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
     with monkeypatch.context() as patch:
-        patch.setattr(frames, "_redis", lambda: broken)
+        patch.setattr(frames, "redis_client", lambda _: broken)
         send('{"temperature": 1}', "{oops")
         view = fetch(api(acme_viewer, acme), pump)
     assert (view["is_collecting"], [frame["outcome"] for frame in view["results"]]) == (False, ["rejected"])
