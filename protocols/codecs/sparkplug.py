@@ -8,12 +8,10 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from protocols.codecs.gate import check_size, check_values
 from protocols.codecs.json import MAX_VALUES, read_timestamp
 from protocols.errors import InvalidShapeError, MalformedSparkplugError, NotFiniteError, TooManyValuesError, UnknownAliasError
-from protocols.sparkplug.messages import Payload
+from protocols.sparkplug.messages import parse_payload
 from protocols.types import Sample
 
 GOOD, UNCERTAIN, BAD = 0, 1, 2
@@ -32,11 +30,9 @@ def decode_sparkplug(frame: bytes, *, max_bytes: int) -> list[Sample]:
         MessageError: a subclass that names what is wrong; nothing of the frame is usable then.
     """
     check_size(frame, max_bytes=max_bytes)
-    payload = Payload()
-    try:
-        payload.ParseFromString(frame)
-    except (DecodeError, UnicodeDecodeError) as exc:
-        raise MalformedSparkplugError("The message is no Sparkplug B payload (protobuf); check what the topic says it is.") from exc
+    payload = parse_payload(frame)
+    if payload is None:
+        raise MalformedSparkplugError("The message is no Sparkplug B payload (protobuf, names in UTF-8); check what the topic says it is.")
     if len(payload.metrics) > MAX_VALUES:
         raise TooManyValuesError(f"The message holds more than {MAX_VALUES} metrics; send them in several messages.")
     ts = _read_time(payload)

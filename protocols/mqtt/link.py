@@ -105,11 +105,19 @@ class BufferedSocket:
 class BulkClient(paho.Client):
     """A client that hands over messages of QoS 0 and 1 in lists, as they lie in the buffer, and leaves PUBACKs to the caller."""
 
-    def __init__(self, *, client_id: str, protocol: MQTTProtocolVersion, on_publishes: Callable[[Sequence[Publish]], None]) -> None:
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        protocol: MQTTProtocolVersion,
+        on_publishes: Callable[[Sequence[Publish]], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
         self._is_v5 = protocol == MQTTProtocolVersion.MQTTv5
         clean_session = None if self._is_v5 else False
         super().__init__(CallbackAPIVersion.VERSION2, client_id, clean_session=clean_session, protocol=protocol, manual_ack=True)
         self._on_publishes = on_publishes
+        self._on_failure = on_failure
         self._link: BufferedSocket | None = None
 
     def connect_keeping_session(self, host: str, port: int) -> None:
@@ -127,6 +135,14 @@ class BulkClient(paho.Client):
         if self._link is not None and packet_ids:
             self._link.append(b"".join([_PUBACK + packet_id.to_bytes(2, "big") for packet_id in packet_ids[:-1]]))
             self.ack(packet_ids[-1], 1)  # paho sends the last one, and wakes its thread for that
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # paho's
+        """Run as paho's, in the thread of `loop_start`, and tell when an error ends it."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception as exc:
+            self._on_failure(exc)
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
 
     # --- What paho's network loop calls
 

@@ -114,6 +114,7 @@ class MqttListener:
         self._client.acknowledge([m.delivery.packet_id for m in batch if m.delivery is not None and m.delivery.count > since])
 
     def _prune(self) -> None:
+        self._nodes.save()
         prune_deliveries(consumer=self._client_id, count=self._stored_count)
 
     # --- Commands, the dispatcher's thread
@@ -127,7 +128,9 @@ class MqttListener:
     # --- Broker side, paho's thread
 
     def _make_client(self) -> BulkClient:
-        client = BulkClient(client_id=self._client_id, protocol=self._protocol, on_publishes=self._on_publishes)
+        client = BulkClient(
+            client_id=self._client_id, protocol=self._protocol, on_publishes=self._on_publishes, on_failure=self._on_failure
+        )
         client.username_pw_set(self._address.username, self._address.password)
         if self._address.uses_tls:
             client.tls_set()
@@ -164,6 +167,12 @@ class MqttListener:
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         self._core.mark_connecting(f"no connection to the broker at {self._address.host}:{self._address.port}")
+
+    def _on_failure(self, failure: Exception) -> None:
+        """End the process, which reads nothing any more: its supervisor starts another."""
+        logger.error("the thread that reads the broker's messages failed", exc_info=failure)
+        self._core.report_error(f"stopped: {type(failure).__name__}: {failure}"[:500])
+        self._core.request_stop()
 
     def _on_publishes(self, publishes: Sequence[Publish]) -> None:
         """Queue messages; waits while the buffer is full, which stops reading from the socket."""

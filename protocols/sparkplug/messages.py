@@ -7,6 +7,7 @@ no generated code lies about.
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 _LABEL_OPTIONAL, _LABEL_REPEATED = 1, 3
 _TYPES = {"double": 1, "float": 2, "uint64": 4, "bool": 8, "string": 9, "message": 11, "bytes": 12, "uint32": 13}
@@ -62,3 +63,14 @@ def _describe() -> descriptor_pb2.FileDescriptorProto:
 _pool = descriptor_pool.DescriptorPool()
 _pool.Add(_describe())
 Payload: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("iiot.sparkplug.Payload"))
+
+
+def parse_payload(frame: bytes) -> Any | None:
+    """Return the message in a frame; None where it is none, or names something in other than UTF-8."""
+    payload = Payload()
+    try:
+        payload.ParseFromString(frame)
+    except (DecodeError, UnicodeDecodeError):
+        return None
+    # Python's protobuf gives a proto2 string that is no UTF-8 as bytes.
+    return payload if all(isinstance(metric.name, str) for metric in payload.metrics) else None

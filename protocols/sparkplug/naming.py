@@ -6,10 +6,14 @@ from 0 with the NBIRTH to 255 and start over; after a gap the host asks for a re
 
 from dataclasses import dataclass, field
 
-from google.protobuf.message import DecodeError
-
-from protocols.sparkplug.messages import Payload
+from protocols.codecs.json import MAX_VALUES
+from protocols.sparkplug.messages import Payload, parse_payload
 from protocols.sparkplug.topics import BIRTHS, DATA, SparkplugAddress
+
+# What a node may have named at most. Without a bound one node could fill the memory of the listener that all share; a
+# name that is longer than a metric's key is refused with the birth, so nothing is lost by forgetting it.
+MAX_ALIASES = 10_000
+MAX_NAME_CHARS = 64
 
 
 @dataclass(slots=True)
@@ -29,22 +33,23 @@ class Named:
     has_new_aliases: bool
 
 
-def put_names(state: NodeState, address: SparkplugAddress, frame: bytes, *, is_repeated: bool) -> Named:
+def put_names(state: NodeState, address: SparkplugAddress, frame: bytes, *, is_repeated: bool, max_bytes: int) -> Named:
     """Return the frame with the names that are known, and take over into `state` what it says.
 
-    What cannot be read is returned as it is: the codec says what is wrong with it.
+    What cannot be read, or is larger than the codec takes, is returned as it is: the codec says what is wrong with it.
     """
-    payload = Payload()
-    try:
-        payload.ParseFromString(frame)
-    except (DecodeError, UnicodeDecodeError):
+    payload = parse_payload(frame) if len(frame) <= max_bytes else None
+    if payload is None or len(payload.metrics) > MAX_VALUES:
         return Named(frame, asks_for_birth=False, has_new_aliases=False)
     is_birth = address.kind in BIRTHS
     if address.kind == "NBIRTH" and not is_repeated:
         state.aliases.clear()
         state.seq = None
     if is_birth:
-        state.aliases |= {metric.alias: metric.name for metric in payload.metrics if metric.HasField("alias") and metric.name}
+        for metric in payload.metrics:
+            is_named = metric.HasField("alias") and 0 < len(metric.name) <= MAX_NAME_CHARS and "\0" not in metric.name
+            if is_named and (metric.alias in state.aliases or len(state.aliases) < MAX_ALIASES):
+                state.aliases[metric.alias] = metric.name
     is_in_order = True
     if payload.HasField("seq") and not is_repeated:
         is_in_order = state.seq is None or payload.seq == (state.seq + 1) % 256

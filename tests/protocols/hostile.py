@@ -56,6 +56,9 @@ CRAFTED: Sequence[bytes] = (
     b"\xbf\xff",
     b"\xa1\x61a\xf9\x7e\x00",  # NaN
     b"\xa1\x61a\xc2\x58\xff" + b"\xff" * 255,  # a bignum
+    b"\x12\x06\x0a\x02\xff\xfe\x10\x01",  # Sparkplug: a name that is no UTF-8
+    b"\x12\x05\x0a\x01\0\x10\x01",  # Sparkplug: a name of NUL
+    b"\x12\x02\x10\x01" * 11_000,  # Sparkplug: nothing but aliases
     b"\xd8\x1c\x81\xd8\x1d\x00",  # a list that contains itself
     b"\xc0" * 5_000,
     b"\xa1\x61a\xd9\x01\x04\x01",

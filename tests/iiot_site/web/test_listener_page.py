@@ -72,7 +72,7 @@ def test_a_tenant_sees_its_own_traffic_and_nobodys_totals(
     text = browser(acme_viewer).get(PATH).content.decode()
     assert "1.0/s" in text
     assert "2.0 values/s" in text
-    assert "wrong_type 10" in text
+    assert "Wrong type 10" in text
     for secret in ("4,321", "5,000,000", "globex", "too_old", "host-1", "HTTP"):
         assert secret not in text
 

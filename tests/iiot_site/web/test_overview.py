@@ -42,7 +42,7 @@ def test_it_tells_what_waits_what_reports_and_what_was_rejected(
             payload_bytes=0,
         )
     page = viewer.get("/t/acme/").content.decode()
-    for fact in ("1 critical", "1 online, 1 offline", "Roof fan", "3 h", "not_json", "of 1 open"):
+    for fact in ("1 critical", "1 online, 1 offline", "Roof fan", "3 h", ": not json", "of 1 open"):
         assert fact in page
 
 

@@ -7,6 +7,8 @@ from django_tenants.utils import tenant_context
 from devices.models import Device
 from protocols.models import SparkplugNode
 from protocols.sparkplug.messages import Payload
+from protocols.sparkplug.nodes import EdgeNodes
+from protocols.sparkplug.topics import SparkplugAddress
 from telemetry.models import Reading, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -80,3 +82,22 @@ def test_a_node_sends_for_devices_that_are_connected_via_it_and_no_others(
         wait_until(lambda: values(acme, "edge-1_tank") == [0.5])
     assert values(acme, "edge-1_pump") == []
     assert reasons(acme) == ["other_device"]
+
+
+def test_a_thread_that_cannot_read_any_more_ends_the_process(
+    acme: Tenant, platform: paho.Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_listener() as listener:
+        monkeypatch.setattr(listener, "_take_sparkplug", lambda *_: 1 / 0)
+        publish(platform, "NDATA/edge-1", now_frame(1, 22.5))
+        wait_until(lambda: listener._core.is_stopping)
+        assert "ZeroDivisionError" in listener.last_error
+
+
+def test_names_the_database_does_not_take_hold_up_nobodys_heartbeat(acme: Tenant) -> None:
+    asked: list[str] = []
+    nodes = EdgeNodes(lambda topic, _payload: asked.append(topic))
+    for node in ("edge-\0", "edge-1"):
+        nodes.take(BIRTH, SparkplugAddress("acme", "NBIRTH", node, ""), is_repeated=False)
+    nodes.save()
+    assert [row.node for row in SparkplugNode.objects.all()] == ["edge-1"]

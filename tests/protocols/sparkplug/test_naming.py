@@ -30,7 +30,7 @@ def frame(seq: int | None, *metrics: dict[str, Any], timestamp: int = MS) -> byt
 def take(state: NodeState, kind: str, data: bytes, *, device: str = "", is_repeated: bool = False) -> tuple[dict[str, Any], bool]:
     address = parse_sparkplug_topic(f"spBv1.0/acme/{kind}/edge-1" + (f"/{device}" if device else ""))
     assert address is not None
-    named = put_names(state, address, data, is_repeated=is_repeated)
+    named = put_names(state, address, data, is_repeated=is_repeated, max_bytes=CONTEXT.max_bytes)
     samples = decode_frame(named.payload, codec="sparkplug", context=CONTEXT).samples
     return {sample.metric: sample.value for sample in samples}, named.asks_for_birth
 
@@ -61,7 +61,7 @@ def test_an_alias_that_no_birth_named_is_refused_and_asked_for() -> None:
     state, data = NodeState(), frame(7, {"alias": 1, "float_value": 22.5})
     address = parse_sparkplug_topic("spBv1.0/acme/NDATA/edge-1")
     assert address is not None
-    named = put_names(state, address, data, is_repeated=False)
+    named = put_names(state, address, data, is_repeated=False, max_bytes=CONTEXT.max_bytes)
     assert named.asks_for_birth
     with pytest.raises(MessageError) as refused:
         decode_frame(named.payload, codec="sparkplug", context=CONTEXT)
@@ -131,3 +131,41 @@ def test_a_rebirth_is_asked_for_by_its_name() -> None:
 )
 def test_other_topics_are_none_of_ours(topic: str) -> None:
     assert parse_sparkplug_topic(topic) is None
+
+
+def test_a_name_that_is_no_utf_8_is_refused_by_the_codec_and_not_remembered() -> None:
+    state = NodeState()
+    with pytest.raises(MessageError) as refused:
+        take(state, "NBIRTH", b"\x12\x06\x0a\x02\xff\xfe\x10\x01")
+    assert refused.value.code == "malformed_sparkplug"
+    assert state.aliases == {}
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a\0b", ""])
+def test_names_that_no_metric_can_have_are_not_remembered(name: str) -> None:
+    state, address = NodeState(), parse_sparkplug_topic("spBv1.0/acme/NBIRTH/edge-1")
+    assert address is not None
+    put_names(state, address, frame(0, {"name": name, "alias": 1, "float_value": 1.0}), is_repeated=False, max_bytes=CONTEXT.max_bytes)
+    assert state.aliases == {}
+
+
+def test_births_of_ever_new_devices_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.sparkplug.naming.MAX_ALIASES", 3)
+    state = NodeState()
+    take(state, "NBIRTH", BIRTH)
+    for n in range(5):
+        birth = frame(n + 1, {"name": f"Level{n}", "alias": 10 + n, "datatype": 10, "double_value": 0.5})
+        take(state, "DBIRTH", birth, device=f"tank{n}")
+    assert list(state.aliases) == [1, 2, 10]
+
+
+def test_few_bytes_of_aliases_cannot_become_many_bytes_of_names() -> None:
+    state = NodeState()
+    with pytest.raises(MessageError) as refused:
+        take(state, "NDATA", frame(0, *[{"alias": 1}] * 10_001))
+    assert refused.value.code == "too_many_values"
+    address = parse_sparkplug_topic("spBv1.0/acme/NBIRTH/edge-1")
+    assert address is not None
+    large = frame(0, {"name": "Temperature", "alias": 1, "string_value": "x" * CONTEXT.max_bytes})
+    assert put_names(state, address, large, is_repeated=False, max_bytes=CONTEXT.max_bytes).payload is large
+    assert state.aliases == {}
