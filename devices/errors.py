@@ -92,3 +92,21 @@ class UnknownCommandError(NotFoundError):
     """The device has no such command."""
 
     code = "unknown_command"
+
+
+class StateRefusedError(IIoTError):
+    """A desired or reported state that cannot be kept."""
+
+    code = "state_refused"
+
+
+class StateVersionError(ConflictError):
+    """Somebody else changed the desired state in between; look at it and try again."""
+
+    code = "version_conflict"
+
+
+class StatePreconditionError(StateVersionError):
+    """The same, where the version stood in `If-Match`."""
+
+    http_status = 412

@@ -392,3 +392,47 @@ class Command(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} to {self.device}"
+
+
+class DesiredState(models.Model):
+    """What a device shall be set to, and what it says that it is set to (shared configuration)."""
+
+    device = models.OneToOneField(Device, primary_key=True, on_delete=models.CASCADE, related_name="state")
+    desired = models.JSONField(default=dict, blank=True)
+    version = models.PositiveIntegerField(default=0, help_text="Counts the changes of what is desired.")
+    changed_at = models.DateTimeField(null=True)
+    changed_by_name = models.CharField(max_length=160, blank=True)
+    reported = models.JSONField(default=dict, blank=True)
+    reported_version = models.PositiveIntegerField(default=0, help_text="Counts the changes of what is reported.")
+    reported_at = models.DateTimeField(null=True, help_text="When the device last reported, changed or not.")
+    offer_at = models.DateTimeField(null=True, help_text="When the device is next told. Empty: it has all, or was told often enough.")
+    attempts = models.PositiveIntegerField(default=0, help_text="How often it was told of this version.")
+    sent_at = models.DateTimeField(null=True, help_text="When it was last told of this version.")
+
+    class Meta:
+        ordering = ["device"]
+        indexes = [models.Index(fields=["offer_at"], condition=models.Q(offer_at__isnull=False), name="desired_state_to_send")]
+
+    def __str__(self) -> str:
+        return f"State of {self.device}"
+
+
+class DesiredStateChange(models.Model):
+    """Who changed a device's desired state, and how. The newest ones of each device are kept."""
+
+    id = models.BigAutoField(primary_key=True)
+    device = models.ForeignKey(Device, on_delete=models.CASCADE, related_name="state_changes")
+    version = models.PositiveIntegerField()
+    patch = models.JSONField(help_text="JSON merge patch (RFC 7396).")
+    at = models.DateTimeField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, db_constraint=False, on_delete=models.DO_NOTHING, related_name="+"
+    )
+    by_name = models.CharField(max_length=160, blank=True, help_text="Who it was; also set for an API key.")
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [models.UniqueConstraint(fields=["device", "version"], name="state_change_once_per_version")]
+
+    def __str__(self) -> str:
+        return f"Version {self.version} of {self.device}"

@@ -80,3 +80,18 @@ class CommandRef:
     payload: Any
     expires_at: datetime
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateRef:
+    """A device's desired state as a protocol sends it; `delta` is what the device has not reported yet.
+
+    `offer_at` is the end of the lease under which it was taken: whoever offers it anew meanwhile wins.
+    """
+
+    device_id: int
+    device_key: str
+    version: int
+    desired: Mapping[str, Any]
+    delta: Mapping[str, Any]
+    offer_at: datetime | None

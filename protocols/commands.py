@@ -1,4 +1,4 @@
-"""Sends commands to devices, for any protocol that can reach them, and takes in what devices say back.
+"""Sends commands and desired state to devices, for any protocol that can reach them, and takes in what devices say back.
 
 `CommandDispatcher(protocol, send)` is a thread beside a listener. It wakes when a command is queued (LISTEN) and looks
 every two seconds at the timers, one query over all tenants. For each command that is due it calls
@@ -7,6 +7,7 @@ for good as far as this side can tell (MQTT: the broker's PUBACK; AMQP: the publ
 notification) and makes it `sent`. False, and an exception, leave it as it is, to be tried again after 30 s. Sent
 commands that are not answered come again after 30 s, doubled up to 10 minutes, until they expire: they are kept here
 and not by a broker, so `send` needs no queue of its own. A device knows a repetition by the id.
+With `send_state` it tells devices their desired state too, in the same turns and with the same meaning of True and False.
 
 Answers come in as `RawMessage(channel=RESPONSE)` and connection messages as `RawMessage(channel=STATUS)` through the
 listener's buffer like readings, and are acknowledged after their commit like readings.
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from django.db import connection
@@ -28,7 +29,8 @@ from django_tenants.utils import tenant_context
 
 from devices.command_services import claim_commands, mark_sent, next_send_at
 from devices.reaching import COMMANDS_CHANNEL, timer_kind
-from devices.types import CommandRef
+from devices.state_services import claim_states, mark_states_sent, next_state_at
+from devices.types import CommandRef, StateRef
 from iiot_site.lib.times import format_time
 from tenants.models import Tenant
 from tenants.timers import ClaimedTimer, claim_due_timers, finish_timer
@@ -41,6 +43,8 @@ RETRY_SECONDS = 5.0
 COMMANDS_PER_TURN = 100
 
 Send = Callable[[str, CommandRef], bool]
+SendState = Callable[[str, StateRef], bool]
+T = TypeVar("T", CommandRef, StateRef)
 
 
 def encode_command(command: CommandRef) -> bytes:
@@ -55,12 +59,19 @@ def encode_command(command: CommandRef) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def encode_state(state: StateRef) -> bytes:
+    """Return a desired state as devices get it, in JSON."""
+    document = {"version": state.version, "desired": state.desired, "delta": state.delta}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 class CommandDispatcher:
     """A thread that sends what is due over one protocol until it is stopped. `is_ready` says whether `send` can work at all."""
 
-    def __init__(self, *, protocol: str, send: Send, is_ready: Callable[[], bool]) -> None:
+    def __init__(self, *, protocol: str, send: Send, is_ready: Callable[[], bool], send_state: SendState | None = None) -> None:
         self._protocol = protocol
         self._send = send
+        self._send_state = send_state
         self._is_ready = is_ready
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"commands-{protocol}", daemon=True)
@@ -116,18 +127,25 @@ class CommandDispatcher:
                     self._dispatch_tenant(tenant.slug, timers[tenant.schema_name], now)
 
     def _dispatch_tenant(self, slug: str, timer: ClaimedTimer, now: datetime) -> None:
-        commands = claim_commands(protocol=self._protocol, now=now, limit=COMMANDS_PER_TURN)
-        sent = [command.id for command in commands if self._try(slug, command)]
+        protocol = self._protocol
+        commands = claim_commands(protocol=protocol, now=now, limit=COMMANDS_PER_TURN)
+        sent = [command.id for command in commands if self._try(self._send, slug, command)]
         if sent:
             mark_sent(command_ids=sent, now=timezone.now())
-        finish_timer(timer=timer, next_due_at=next_send_at(protocol=self._protocol, now=now))
+        next_times = [next_send_at(protocol=protocol, now=now)]
+        if self._send_state is not None:
+            states = claim_states(protocol=protocol, now=now, limit=COMMANDS_PER_TURN)
+            if told := [state for state in states if self._try(self._send_state, slug, state)]:
+                mark_states_sent(states=told, now=timezone.now())
+            next_times.append(next_state_at(protocol=protocol, now=now))
+        finish_timer(timer=timer, next_due_at=min((at for at in next_times if at is not None), default=None))
 
-    def _try(self, slug: str, command: CommandRef) -> bool:
+    def _try(self, send: Callable[[str, T], bool], slug: str, what: T) -> bool:
         if self._stopping.is_set():
             return False
         try:
-            return self._send(slug, command)
+            return send(slug, what)
         except Exception as exc:  # the listener's loop: one command must not hold up the others
             self.last_error = f"a command was not sent: {type(exc).__name__}: {exc}"[:500]
-            logger.exception("command %s was not sent", command.id)
+            logger.exception("something for %s was not sent", what.device_key)
             return False

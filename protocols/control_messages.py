@@ -1,9 +1,9 @@
-"""What devices say besides readings: answers to commands, and that they are connected or gone (an MQTT last will).
+"""What devices say besides readings: answers to commands, their state, and that they are connected or gone (an MQTT last will).
 
 An answer is `{"id": "<command's id>", "status": "ok" | "failed", "data": any JSON, "error": "text"}`, or the same in CBOR,
 without an id where the channel names the command (`response/<id>`). A connection message
-is `online` or `offline`, as text, as JSON text or as `{"status": …}`. Taking either in twice is taking it in once, so
-none of them needs a record of its delivery.
+is `online` or `offline`, as text, as JSON text or as `{"status": …}`. A reported state is a JSON merge patch; the question
+what is desired has no content that matters. Taking any in twice is taking it in once, so none needs a record of its delivery.
 """
 
 import logging
@@ -21,13 +21,14 @@ from devices.command_services import record_response
 from devices.connection_services import record_connection
 from devices.models import Device
 from devices.services import record_activity
+from devices.state_services import record_reported, request_state
 from iiot_site.lib.clock import put_on_database_clock
 from iiot_site.lib.errors import IIoTError
 from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import parse_json
 from protocols.errors import InvalidResponseError, MessageError, RateLimitedError
 from protocols.services import count_unrouted, record_refused_messages
-from protocols.types import RESPONSE, STATUS, RawMessage, Refusal
+from protocols.types import REPORTED, RESPONSE, STATE_GET, STATUS, RawMessage, Refusal
 from telemetry.types import NewRejection
 from tenants.models import Tenant
 from tenants.selectors import get_tenant_by_slug
@@ -97,9 +98,19 @@ def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> N
             record_connection(device=device, is_online=is_heard, now=message.received_at)
         else:
             is_heard = True
-            record_response(device_key=device.key, now=now, **read_response(message.payload, channel=message.channel, codec=message.codec))
+            _take_what_was_said(message, device, now)
         if is_heard:  # a last will is the broker's word, not the device's
             record_activity(seen={device.pk: put_on_database_clock(message.received_at)}, via=message.protocol)
+
+
+def _take_what_was_said(message: RawMessage, device: Device, now: datetime) -> None:
+    if message.channel == REPORTED:
+        document: Any = parse_json(message.payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+        record_reported(device=device, patch=document, now=now)
+    elif message.channel == STATE_GET:
+        request_state(device=device, now=now)
+    else:
+        record_response(device_key=device.key, now=now, **read_response(message.payload, channel=message.channel, codec=message.codec))
 
 
 class _RefusedError(MessageError):

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 # What a message may be besides readings; see `protocols.control_messages`.
-RESPONSE, STATUS = "response", "status"
+RESPONSE, STATUS, REPORTED, STATE_GET = "response", "status", "reported", "state_get"
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,7 @@ RESOURCES = (
     "connection",
     "telemetry",
     "command",
+    "state",
     "rule",
     "alert",
     "incident",
@@ -32,7 +33,7 @@ _ADMINISTRATION = {"credential", "member", "api_key"}
 _PLANT = ("site", "device_type", "metric", "device", "credential", "connection", "telemetry", "rule")
 
 _VIEWER = tuple(f"{resource}:{READ}" for resource in RESOURCES if resource not in _ADMINISTRATION)
-_OPERATOR = (*_VIEWER, "incident:write", "command:write")
+_OPERATOR = (*_VIEWER, "incident:write", "command:write", "state:write")
 _DEVELOPER = (*_OPERATOR, "credential:read", *(f"{resource}:{WRITE}" for resource in _PLANT))
 
 BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {
@@ -54,6 +55,8 @@ _RESOURCE_OF_MODEL = {
     "modbusregistermap": "connection",
     "opcuanode": "connection",
     "opcuaserver": "connection",
+    "desiredstate": "state",
+    "desiredstatechange": "state",
     "reading": "telemetry",
     "textreading": "telemetry",
     "latestreading": "telemetry",

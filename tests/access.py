@@ -70,6 +70,11 @@ ACCESS: dict[str, str] = {
     "POST /devices/{}/commands": "command:write",
     "GET /device/commands": DEVICE,
     "POST /device/commands/{}/response": DEVICE,
+    "GET /devices/{}/state": "state:read",
+    "PATCH /devices/{}/state": "state:write",
+    "GET /devices/{}/state/changes": "state:read",
+    "GET /device/state": DEVICE,
+    "PATCH /device/state": DEVICE,
     "POST /provision": PUBLIC,
     "POST /devices/import": "device:write",
     "GET /provisioning-keys": "credential:read",
@@ -108,10 +113,11 @@ ACCESS: dict[str, str] = {
 
 
 # What an address wants to see before it looks for the object; all others are sent {}.
-BODIES: dict[str, dict[str, str]] = {
+BODIES: dict[str, dict[str, Any]] = {
     "POST /alerts/incidents/{}/notes": {"text": "Bearing is loud."},
     "POST /devices/{}/credentials": {"kind": "token"},
     "POST /devices/{}/commands": {"name": "reboot"},
+    "PATCH /devices/{}/state": {"desired": {}},
 }
 
 

@@ -6,6 +6,7 @@ from devices.api.command_views import CommandViewSet, OwnCommandsView, OwnRespon
 from devices.api.credential_views import CredentialViewSet
 from devices.api.import_views import ImportView
 from devices.api.provisioning_views import ProvisioningKeyViewSet, ProvisionView
+from devices.api.state_views import OwnStateView, StateChangesView, StateView
 from devices.api.views import DeviceTypeViewSet, DeviceViewSet, MetricViewSet, SiteViewSet
 from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
 
@@ -22,5 +23,8 @@ urlpatterns = [
     re_path(r"^provision/?$", ProvisionView.as_view(), name="provision"),
     re_path(r"^device/commands/?$", OwnCommandsView.as_view(), name="own-commands"),
     re_path(rf"^device/commands/(?P<cid>{UUID_PATTERN})/response/?$", OwnResponseView.as_view(), name="own-command-response"),
+    re_path(rf"^devices/(?P<id>{UUID_PATTERN})/state/?$", StateView.as_view(), name="device-state"),
+    re_path(rf"^devices/(?P<id>{UUID_PATTERN})/state/changes/?$", StateChangesView.as_view(), name="device-state-changes"),
+    re_path(r"^device/state/?$", OwnStateView.as_view(), name="own-state"),
     *router.urls,
 ]

@@ -7,8 +7,8 @@ changes its password it has two names (docs/decisions/0008). `~` cannot stand in
 from collections.abc import Iterable
 
 PLATFORM_USER = "iiot-platform"
-DEVICE_WRITES = ("telemetry", "status", "commands/response")
-DEVICE_READS = ("commands", "alerts")
+DEVICE_WRITES = ("telemetry", "status", "commands/response", "state/reported", "state/get")
+DEVICE_READS = ("commands", "state/desired", "alerts")
 _SECOND = "~2"
 
 

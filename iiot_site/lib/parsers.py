@@ -45,6 +45,12 @@ class StrictJSONParser(BaseParser):
         return document
 
 
+class MergePatchParser(StrictJSONParser):
+    """The same for patches that name themselves (RFC 7396 §4)."""
+
+    media_type = "application/merge-patch+json"
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number that JSON has")
 

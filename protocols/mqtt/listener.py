@@ -16,15 +16,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from devices.types import CommandRef
-from protocols.commands import CommandDispatcher, encode_command
+from devices.types import CommandRef, StateRef
+from protocols.commands import CommandDispatcher, encode_command, encode_state
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
-from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, command_topic, parse_topic
+from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, command_topic, parse_topic, state_topic
 from protocols.sparkplug.nodes import EdgeNodes
 from protocols.sparkplug.topics import DEATHS, SPARKPLUG_START, SPARKPLUG_SUBSCRIPTION, parse_sparkplug_topic
 from protocols.types import BatchOutcome, Delivery, RawMessage
@@ -68,7 +68,9 @@ class MqttListener:
         )
         self._client = self._make_client()
         self._nodes = EdgeNodes(self._client.publish)
-        self._dispatcher = CommandDispatcher(protocol=PROTOCOL, send=self._send_command, is_ready=self._client.is_connected)
+        self._dispatcher = CommandDispatcher(
+            protocol=PROTOCOL, send=self._send_command, send_state=self._send_state, is_ready=self._client.is_connected
+        )
         self._delivery_count = 0
         self._stored_count = 0
         self._count_at_connect = 0
@@ -120,8 +122,14 @@ class MqttListener:
     # --- Commands, the dispatcher's thread
 
     def _send_command(self, tenant: str, command: CommandRef) -> bool:
-        """Publish a command; True once the broker has confirmed it."""
-        published = self._client.publish(command_topic(tenant, command.device_key), encode_command(command), qos=1)
+        return self._publish(command_topic(tenant, command.device_key), encode_command(command))
+
+    def _send_state(self, tenant: str, state: StateRef) -> bool:
+        return self._publish(state_topic(tenant, state.device_key), encode_state(state))
+
+    def _publish(self, topic: str, payload: bytes) -> bool:
+        """Publish to a device; True once the broker has confirmed it."""
+        published = self._client.publish(topic, payload, qos=1)
         published.wait_for_publish(PUBACK_SECONDS)
         return published.is_published()
 

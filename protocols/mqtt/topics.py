@@ -3,10 +3,16 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from protocols.types import RESPONSE, STATUS
+from protocols.types import REPORTED, RESPONSE, STATE_GET, STATUS
 
 # Topic channel -> what it is to the pipeline.
-CHANNELS = {"telemetry": "", "status": STATUS, "commands/response": RESPONSE}
+CHANNELS = {
+    "telemetry": "",
+    "status": STATUS,
+    "commands/response": RESPONSE,
+    "state/reported": REPORTED,
+    "state/get": STATE_GET,
+}
 SUBSCRIPTIONS = tuple(f"t/+/+/{channel}" for channel in CHANNELS)
 
 
@@ -35,3 +41,8 @@ def parse_topic(raw: bytes) -> TopicAddress | None:
 def command_topic(tenant: str, device: str) -> str:
     """Return where a device listens for commands."""
     return f"t/{tenant}/{device}/commands"
+
+
+def state_topic(tenant: str, device: str) -> str:
+    """Return where a device is told what is desired of it."""
+    return f"t/{tenant}/{device}/state/desired"
