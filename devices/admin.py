@@ -13,9 +13,9 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from devices import services
-from devices.command_admin import CommandAdmin
+from devices.command_admin import CommandAdmin, DesiredStateAdmin, DesiredStateChangeAdmin
 from devices.credential_admin import CredentialActionsMixin, CredentialInline
-from devices.models import ClaimCode, Command, Device, DeviceType, Metric, ProvisioningKey, Site
+from devices.models import ClaimCode, Command, DesiredState, DesiredStateChange, Device, DeviceType, Metric, ProvisioningKey, Site
 from devices.provisioning_admin import ClaimCodeAdmin, ProvisioningKeyAdmin
 from devices.selectors import site_path
 from tenants.admin_base import TenantModelAdmin
@@ -167,3 +167,5 @@ class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
 admin.site.register(ProvisioningKey, ProvisioningKeyAdmin)
 admin.site.register(ClaimCode, ClaimCodeAdmin)
 admin.site.register(Command, CommandAdmin)
+admin.site.register(DesiredState, DesiredStateAdmin)
+admin.site.register(DesiredStateChange, DesiredStateChangeAdmin)

@@ -14,7 +14,7 @@ def test_a_viewer_reads_the_plant_but_neither_people_nor_secrets() -> None:
 
 def test_an_operator_works_on_incidents_and_commands_devices_and_changes_nothing_else() -> None:
     written = {permission for permission in PERMISSIONS if permission.endswith(":write") and allows(BUILT_IN_ROLES["operator"], permission)}
-    assert written == {"incident:write", "command:write"}
+    assert written == {"incident:write", "command:write", "state:write"}
 
 
 def test_a_developer_configures_the_plant_but_not_its_people() -> None:

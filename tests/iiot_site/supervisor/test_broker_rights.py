@@ -17,13 +17,16 @@ def test_the_platform_may_do_everything() -> None:
     assert may_subscribe("iiot-platform", "#")
 
 
-@pytest.mark.parametrize("topic", ["t/acme/pump/telemetry", "t/acme/pump/status", "t/acme/pump/commands/response"])
-def test_a_device_publishes_what_it_has_to_say(topic: str) -> None:
+@pytest.mark.parametrize(
+    "topic", ["t/acme/pump/telemetry", "t/acme/pump/status", "t/acme/pump/commands/response", "t/acme/pump/state/reported"]
+)
+def test_a_device_publishes_what_it_has_to_say(part: str) -> None:
+    topic = f"t/acme/pump/{part}"
     assert may_publish(PUMP, topic)
     assert not may_receive(PUMP, topic)
 
 
-@pytest.mark.parametrize("topic", ["t/acme/pump/commands", "t/acme/pump/alerts"])
+@pytest.mark.parametrize("topic", ["t/acme/pump/commands", "t/acme/pump/state/desired", "t/acme/pump/alerts"])
 def test_a_device_receives_what_is_meant_for_it(topic: str) -> None:
     assert may_receive(PUMP, topic)
     assert not may_publish(PUMP, topic)
