@@ -94,6 +94,7 @@ class Protocol(models.TextChoices):
     AMQP = "amqp", "AMQP"
     COAP = "coap", "CoAP"
     OPCUA = "opcua", "OPC UA"
+    MODBUS = "modbus", "Modbus TCP"
 
 
 class Codec(models.TextChoices):

@@ -183,9 +183,15 @@ IIOT_COAP_PUBLIC_HOST = server_setting("COAP_PUBLIC_HOST", "127.0.0.1")
 IIOT_COAP_PUBLIC_PORT = int(server_setting("COAP_PUBLIC_PORT", "5683"))
 IIOT_BROKER_SECRET = environment.read_secret("IIOT_BROKER_SECRET", "broker_access")
 IIOT_PLANT_NETWORKS = env.list("IIOT_PLANT_NETWORKS", default=list(DEFAULT_NETWORKS))
+# The demo's simulated machines stand on this host; 0: there are none. Nothing else here is open to tenants.
+IIOT_DEMO_OPCUA_PORT = int(server_setting("IIOT_DEMO_OPCUA_PORT", "0"))
+IIOT_DEMO_MODBUS_PORT = int(server_setting("IIOT_DEMO_MODBUS_PORT", "0"))
+IIOT_PLANT_NETWORKS += [f"127.0.0.1:{port}" for port in (IIOT_DEMO_OPCUA_PORT, IIOT_DEMO_MODBUS_PORT) if port]
 # Our own OPC UA server: port 0 keeps it shut.
 IIOT_OPCUA_BIND = env.str("IIOT_OPCUA_BIND", default="127.0.0.1")
-IIOT_OPCUA_PORT = env.int("IIOT_OPCUA_PORT", default=4840)
+IIOT_OPCUA_PORT = int(server_setting("IIOT_OPCUA_PORT", "4840"))
+IIOT_OPCUA_PUBLIC_HOST = server_setting("OPCUA_PUBLIC_HOST", "localhost")
+IIOT_OPCUA_PUBLIC_PORT = int(server_setting("OPCUA_PUBLIC_PORT", str(IIOT_OPCUA_PORT)))
 IIOT_OPCUA_MAX_CLIENTS = env.int("IIOT_OPCUA_MAX_CLIENTS", default=100)
 IIOT_OPCUA_MAX_NODES = env.int("IIOT_OPCUA_MAX_NODES", default=20_000)
 IIOT_OPCUA_ANONYMOUS_TENANT = env.str("IIOT_OPCUA_ANONYMOUS_TENANT", default="")

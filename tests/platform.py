@@ -25,7 +25,7 @@ STOP_SECONDS = 30.0
 # What `make test` exports for its own servers; the platform has to find its own.
 FOREIGN_VARIABLES = {
     *(name for name in os.environ if name.endswith(("_URL", "_PUBLIC_HOST", "_PUBLIC_PORT"))),
-    *("DJANGO_SETTINGS_MODULE", "IIOT_SECRET_KEY", "IIOT_DATA_DIR", "IIOT_COAP_PORT"),
+    *("DJANGO_SETTINGS_MODULE", "IIOT_SECRET_KEY", "IIOT_DATA_DIR", "IIOT_COAP_PORT", "IIOT_OPCUA_PORT"),
 }
 
 

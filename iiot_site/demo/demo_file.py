@@ -47,14 +47,23 @@ class BrokerEntry(TypedDict):
     port: int
 
 
+class PlantEntry(TypedDict):
+    """Ports on this host of the simulated machines that the platform calls."""
+
+    opcua: int
+    modbus: int
+
+
 class DemoFile(TypedDict):
-    """The whole file."""
+    """The whole file. `opcua` is the platform's own server."""
 
     version: int
     http: str
     mqtt: BrokerEntry
     amqp: NotRequired[BrokerEntry]
     coap: NotRequired[BrokerEntry]
+    opcua: NotRequired[BrokerEntry]
+    plant: NotRequired[PlantEntry]
     tenants: dict[str, DemoTenantEntry]
     platform_admin: DemoLogin
 
@@ -62,6 +71,11 @@ class DemoFile(TypedDict):
 def demo_path() -> Path:
     """Return where the demo's secrets are kept."""
     return Path(settings.IIOT_DATA_DIR) / "demo.json"
+
+
+def simulated_identity_folder() -> Path:
+    """Return where the simulated OPC UA server's certificate and key are kept."""
+    return Path(settings.IIOT_DATA_DIR) / "demo-plant"
 
 
 def read_demo_file(path: Path) -> DemoFile | None:
@@ -105,4 +119,6 @@ def shell_exports(content: DemoFile) -> str:
         values |= {"AMQP_HOST": host, "AMQP_PORT": port, "AMQP_KEY": f"{slug}.{device['key']}.telemetry"}
     if "coap" in content:
         values["COAP_URL"] = f"coap://{content['coap']['host']}:{content['coap']['port']}"
+    if "opcua" in content:
+        values["OPCUA_URL"] = f"opc.tcp://{content['opcua']['host']}:{content['opcua']['port']}/iiot"
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())

@@ -8,7 +8,9 @@ import secrets
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.error import HTTPError
 from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import aiocoap
 import paho.mqtt.client as paho
@@ -154,6 +156,50 @@ class AmqpLink(_QueuedLink):
                 self._waiting.task_done()
 
 
+class HttpLink(_QueuedLink):
+    """HTTP with the device's token, one request at a time, on a thread of its own."""
+
+    starts_late = False
+
+    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
+        self._url = f"{content['http']}/api/v1/telemetry"
+        self._headers = {"Authorization": f"Bearer {entry['token']}", "Content-Type": "application/json"}
+        super().__init__(f"http {entry['username']}")
+
+    def _run(self) -> None:
+        while not (self._stopping.is_set() and self._waiting.empty()):
+            try:
+                if not self.is_connected:  # nothing stays open: see whether somebody answers
+                    self._ask(Request(self._url, method="OPTIONS"))  # noqa: S310 - the scheme is the demo's own http
+                    self.is_connected = True
+                self._send_next()
+            except OSError as exc:
+                logger.info("%s does not answer: %r", self._url, exc)
+                self.is_connected = False
+                self._stopping.wait(PAUSE_SECONDS)
+                if self._stopping.is_set():
+                    break
+
+    def _send_next(self) -> None:
+        try:
+            payload = self._waiting.get(timeout=0.2)
+        except queue.Empty:
+            return
+        try:
+            self._ask(Request(self._url, payload.encode(), self._headers))  # noqa: S310 - the scheme is the demo's own http
+        finally:
+            self._waiting.task_done()
+
+    def _ask(self, request: Request) -> None:
+        try:
+            with urlopen(request, timeout=PAUSE_SECONDS) as answer:  # noqa: S310 - the scheme is the demo's own http
+                answer.read()
+        except HTTPError as exc:
+            with exc:
+                if request.method != "OPTIONS":
+                    logger.warning("the platform answers %s", exc.code)
+
+
 class CoapLink(_QueuedLink):
     """CoAP with confirmable requests, one at a time (NSTART, RFC 7252 §4.7), on a thread of its own."""
 
@@ -201,11 +247,11 @@ class CoapLink(_QueuedLink):
             logger.warning("the platform answers %s", response.code)
 
 
-LINKS: dict[str, Callable[[DemoDeviceEntry, DemoFile], Link]] = {"mqtt": MqttLink, "amqp": AmqpLink, "coap": CoapLink}
+LINKS: dict[str, Callable[[DemoDeviceEntry, DemoFile], Link]] = {"mqtt": MqttLink, "amqp": AmqpLink, "coap": CoapLink, "http": HttpLink}
 
 
 def open_link(entry: DemoDeviceEntry, content: DemoFile) -> Link:
     """Connect a device by its protocol; by MQTT where that door is shut on this machine."""
-    if entry["protocol"] not in content:
+    if entry["protocol"] not in content or entry["protocol"] not in LINKS:
         entry = {**entry, "protocol": "mqtt", "topic": f"t/{entry['username']}/telemetry"}
     return LINKS[entry["protocol"]](entry, content)

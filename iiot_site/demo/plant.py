@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-VERSION = 3
+VERSION = 4
 ROLES = ("admin", "developer", "operator", "viewer", "auditor")
 
 
@@ -132,10 +132,10 @@ TENANTS = (
             DemoDevice("pump-1", "Cooling pump 1", "Pump", "Cooling water"),
             DemoDevice("pump-2", "Cooling pump 2", "Pump", "Cooling water"),
             DemoDevice("compressor-1", "Compressor 1", "Compressor", "Compressed air"),
-            DemoDevice("compressor-2", "Compressor 2", "Compressor", "Compressed air"),
+            DemoDevice("compressor-2", "Compressor 2", "Compressor", "Compressed air", protocol="modbus"),
             DemoDevice("furnace-1", "Melting furnace 1", "Furnace", "Melt shop"),
-            DemoDevice("furnace-2", "Melting furnace 2", "Furnace", "Melt shop"),
-            DemoDevice("conveyor-1", "Packaging conveyor 1", "Conveyor", "Packaging"),
+            DemoDevice("furnace-2", "Melting furnace 2", "Furnace", "Melt shop", protocol="opcua"),
+            DemoDevice("conveyor-1", "Packaging conveyor 1", "Conveyor", "Packaging", protocol="http"),
             DemoDevice("conveyor-2", "Packaging conveyor 2", "Conveyor", "Packaging", protocol="amqp"),
             DemoDevice("tank-1", "Tank 1, solvent", "Tank", "Tank farm"),
             DemoDevice("tank-2", "Tank 2, base oil", "Tank", "Tank farm"),
@@ -156,7 +156,9 @@ TENANTS = (
             DemoDevice("pump-1", "Feed pump 1", "Pump", "Pump house"),
             DemoDevice("tank-1", "Buffer tank", "Tank", "Pump house", protocol="coap"),
             DemoDevice("compressor-1", "Compressor", "Compressor", "Bottling", protocol="amqp"),
-            DemoDevice("conveyor-1", "Bottling conveyor", "Conveyor", "Bottling"),
+            DemoDevice("conveyor-1", "Bottling conveyor", "Conveyor", "Bottling", protocol="opcua"),
+            DemoDevice("conveyor-2", "Crate conveyor", "Conveyor", "Bottling", protocol="http"),
+            DemoDevice("pump-2", "Feed pump 2", "Pump", "Pump house", protocol="modbus"),
         ),
     ),
 )

@@ -10,7 +10,9 @@ from django_tenants.utils import tenant_context
 
 from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
 from devices.services import create_device, issue_credential, revoke_credential, save_device, save_device_type, save_metric, save_site
-from iiot_site.demo.demo_file import BrokerEntry, DemoDeviceEntry, DemoFile, DemoLogin, DemoTenantEntry
+from iiot_site.demo.addresses import PLANT_NAMESPACE, unit_of
+from iiot_site.demo.connecting import connect_machines
+from iiot_site.demo.demo_file import BrokerEntry, DemoDeviceEntry, DemoFile, DemoLogin, DemoTenantEntry, PlantEntry
 from iiot_site.demo.plant import DEVICE_TYPES, ROLES, RULES, TENANTS, VERSION, DemoDevice, DemoTenant
 from rules.models import Rule
 from rules.services import save_rule
@@ -28,8 +30,9 @@ def is_current(known: DemoFile | None) -> bool:
     ids = {slug: str(id_) for slug, id_ in Tenant.objects.filter(status=Tenant.Status.ACTIVE).values_list("slug", "id")}
     known_ids = {slug: entry["id"] for slug, entry in known["tenants"].items()}
     has_same_tenants = all(plant.slug in ids and known_ids.get(plant.slug) == ids[plant.slug] for plant in TENANTS)
-    brokers = (known["mqtt"], known.get("amqp"), known.get("coap"))
-    return has_same_tenants and known["http"] == _http_address() and brokers == (_mqtt_address(), _amqp_address(), _coap_address())
+    doors = (known["mqtt"], *(known.get(name) for name in ("amqp", "coap", "opcua", "plant")))
+    present = (_mqtt_address(), _amqp_address(), _coap_address(), _opcua_address(), _simulated_plant())
+    return has_same_tenants and known["http"] == _http_address() and doors == present
 
 
 def seed(*, known: DemoFile | None, now: datetime) -> DemoFile:
@@ -43,6 +46,8 @@ def seed(*, known: DemoFile | None, now: datetime) -> DemoFile:
         users = {role: _ensure_person(plant, tenant, role, before) for role in ROLES}
         with tenant_context(tenant), transaction.atomic():
             devices = _ensure_plant(plant, before, now)
+            if ports := _simulated_plant():
+                connect_machines(plant, ports)
         tenants[plant.slug] = {"id": str(tenant.pk), "users": users, "devices": devices}
     admin_before = known["platform_admin"] if known else None
     _, admin = _ensure_user(PLATFORM_ADMIN, "Platform administrator", admin_before, is_platform_admin=True)
@@ -56,6 +61,10 @@ def seed(*, known: DemoFile | None, now: datetime) -> DemoFile:
     }
     if amqp := _amqp_address():
         content["amqp"] = amqp
+    if opcua := _opcua_address():
+        content["opcua"] = opcua
+    if ports := _simulated_plant():
+        content["plant"] = ports
     return content
 
 
@@ -73,6 +82,15 @@ def _amqp_address() -> BrokerEntry | None:
 
 def _coap_address() -> BrokerEntry:
     return {"host": settings.IIOT_COAP_PUBLIC_HOST, "port": settings.IIOT_COAP_PUBLIC_PORT}
+
+
+def _opcua_address() -> BrokerEntry | None:
+    return {"host": settings.IIOT_OPCUA_PUBLIC_HOST, "port": settings.IIOT_OPCUA_PUBLIC_PORT} if settings.IIOT_OPCUA_PORT else None
+
+
+def _simulated_plant() -> PlantEntry | None:
+    opcua, modbus = settings.IIOT_DEMO_OPCUA_PORT, settings.IIOT_DEMO_MODBUS_PORT
+    return {"opcua": opcua, "modbus": modbus} if opcua and modbus else None
 
 
 # --- Tenants and people
@@ -180,6 +198,13 @@ def _ensure_device(
 
 
 def _topic(wanted: DemoDevice, slug: str) -> str:
-    """Return where the device publishes: over AMQP a routing key, over CoAP a path."""
-    names = {"amqp": f"{slug}.{wanted.key}.telemetry", "coap": "/t"}
+    """Return where the device publishes: over AMQP a routing key, over CoAP and HTTP a path; or where it is read."""
+    names = {
+        "amqp": f"{slug}.{wanted.key}.telemetry",
+        "coap": "/t",
+        "http": "/api/v1/telemetry",
+        "opcua": f"nsu={PLANT_NAMESPACE};s={slug}/{wanted.key}",
+    }
+    if wanted.protocol == "modbus":
+        return f"unit {unit_of(f'{slug}/{wanted.key}')}"
     return names.get(wanted.protocol, f"t/{slug}/{wanted.key}/telemetry")

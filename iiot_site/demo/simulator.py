@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from iiot_site.demo.demo_file import DemoDeviceEntry, DemoFile
-from iiot_site.demo.links import open_link
+from iiot_site.demo.demo_file import DemoDeviceEntry, DemoFile, simulated_identity_folder
+from iiot_site.demo.links import Link, open_link
 from iiot_site.demo.signals import Machine
+from iiot_site.demo.simulated_plant import PlantLink, SimulatedPlant
 
 logger = logging.getLogger(__name__)
 
@@ -17,15 +18,16 @@ FIRST_FAULT_SECONDS = 40.0
 FAULT_PAUSE_SECONDS = (90.0, 240.0)
 FAULT_SECONDS = (50.0, 80.0)
 CONNECT_SECONDS = 10.0
+PLANT_PROTOCOLS = ("opcua", "modbus")  # of machines that the platform calls
 
 
 class SimulatedDevice:
     """One device: signals and a connection."""
 
-    def __init__(self, entry: DemoDeviceEntry, content: DemoFile) -> None:
+    def __init__(self, entry: DemoDeviceEntry, link: Link) -> None:
         self.name = entry["username"]
         self.machine = Machine(entry["type"], self.name)
-        self.link = open_link(entry, content)
+        self.link = link
 
     def publish(self, at: datetime) -> None:
         """Send what the sensors show, with the time."""
@@ -54,7 +56,8 @@ class Simulator:
 
     def __init__(self, content: DemoFile, *, messages_per_second: float) -> None:
         entries = [entry for tenant in content["tenants"].values() for entry in tenant["devices"] if entry["simulated"]]
-        self._devices = [SimulatedDevice(entry, content) for entry in entries]
+        self._plant = _build_plant(entries, content)
+        self._devices = [SimulatedDevice(entry, self._open_link(entry, content)) for entry in entries]
         self._period = 1 / messages_per_second
         self._faults = _FaultPlan(random.Random(), datetime.now(UTC).timestamp() + FIRST_FAULT_SECONDS)  # noqa: S311 - a simulation
         self._is_stopping = False
@@ -99,3 +102,17 @@ class Simulator:
         """Disconnect all devices."""
         for device in self._devices:
             device.link.close()
+        if self._plant is not None:
+            self._plant.close()
+
+    def _open_link(self, entry: DemoDeviceEntry, content: DemoFile) -> Link:
+        if self._plant is not None and entry["protocol"] in PLANT_PROTOCOLS:
+            return PlantLink(self._plant, entry)
+        return open_link(entry, content)
+
+
+def _build_plant(entries: list[DemoDeviceEntry], content: DemoFile) -> SimulatedPlant | None:
+    waiting = [entry for entry in entries if entry["protocol"] in PLANT_PROTOCOLS]
+    if "plant" not in content or not waiting:
+        return None
+    return SimulatedPlant(waiting, content["plant"], folder=simulated_identity_folder())

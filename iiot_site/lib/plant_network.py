@@ -2,6 +2,8 @@
 
 Machines stand in private networks, so those are the default. What runs beside the platform (loopback) and what a cloud
 keeps on link-local addresses is no machine, and several tenants share this host: closed unless the installation says so.
+
+An entry is a network (CIDR), or an IPv4 address with the one port that is open there: 127.0.0.1:4841.
 """
 
 import ipaddress
@@ -24,10 +26,12 @@ class OutsidePlantError(IIoTError):
 def resolve_in_plant(host: str, port: int, *, networks: Sequence[str]) -> str:
     """Return the address that `host` has now; connect to this one, not to the name, which may change its mind.
 
+    Port 0 stands for one that is not known yet.
+
     Raises:
-        OutsidePlantError: it has none, or one outside `networks` (CIDR).
+        OutsidePlantError: it has none, or one outside `networks`.
     """
-    allowed = [ipaddress.ip_network(network) for network in networks]
+    allowed = [network for network, open_port in map(_parse, networks) if open_port is None or port in (0, open_port)]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
@@ -38,6 +42,13 @@ def resolve_in_plant(host: str, port: int, *, networks: Sequence[str]) -> str:
     raise OutsidePlantError(
         f"{host[:80]!r} lies outside the plant's networks. Whoever runs the platform adds its network to IIOT_PLANT_NETWORKS."
     )
+
+
+def _parse(entry: str) -> tuple[Network, int | None]:
+    address, _, port = entry.rpartition(":")
+    if "." in address and port.isdigit():
+        return ipaddress.ip_network(address), int(port)
+    return ipaddress.ip_network(entry), None
 
 
 def _is_inside(text: str, allowed: Sequence[Network]) -> bool:

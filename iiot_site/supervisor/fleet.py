@@ -35,6 +35,7 @@ _START_SECONDS = 40.0
 _REACH_SECONDS = 10.0
 _STANDARD_PORTS = {MQTT: 1883, AMQP: 5672}
 _COAP_PORT = 5683
+_OPCUA_PORT = 4840
 
 
 def choose_servers(folder: DataFolder, environment: Mapping[str, str]) -> dict[Need, Choice]:
@@ -69,9 +70,10 @@ class StartedServers:
 class Fleet:
     """The servers of one supervisor."""
 
-    def __init__(self, supervisor: Supervisor, *, prefer_standard_ports: bool) -> None:
+    def __init__(self, supervisor: Supervisor, *, prefer_standard_ports: bool, with_simulated_plant: bool = False) -> None:
         self._supervisor = supervisor
         self._prefer_standard_ports = prefer_standard_ports
+        self._with_simulated_plant = with_simulated_plant
         self._late: PrivateServer | None = None
 
     async def start(self) -> StartedServers:
@@ -84,7 +86,7 @@ class Fleet:
         servers = self._build(choices)
         urls = {need: choice.url for need, choice in choices.items()} | {need: s.url for need, s in servers.items()}
         addresses = {need.variable: urls[need] for need in NEEDS} | self._public(MQTT, urls[MQTT]) | self._public(AMQP, urls[AMQP])
-        addresses |= self._coap()
+        addresses |= self._coap() | self._opcua() | self._simulated_plant()
         supervisor.publish_addresses(addresses)
         waiting = [self._bring_up(servers[need]) for need in servers if need != AMQP]
         waiting += [self._reach(choice) for choice in choices.values() if choice.source == Source.ENVIRONMENT]
@@ -159,6 +161,25 @@ class Fleet:
             "COAP_PUBLIC_HOST": env.get("COAP_PUBLIC_HOST") or "127.0.0.1",
             "COAP_PUBLIC_PORT": env.get("COAP_PUBLIC_PORT") or port,
         }
+
+    def _opcua(self) -> dict[str, str]:
+        """Say where our own OPC UA server listens, and where clients find it; port 0 keeps it shut."""
+        env = self._supervisor.env
+        ports = PortBook(self._supervisor.folder.run / "ports.json")
+        wanted = _OPCUA_PORT if self._prefer_standard_ports else None
+        port = env.get("IIOT_OPCUA_PORT") or str(ports.port_for("opcua", preferred=wanted))
+        return {
+            "IIOT_OPCUA_PORT": port,
+            "OPCUA_PUBLIC_HOST": env.get("OPCUA_PUBLIC_HOST") or "localhost",
+            "OPCUA_PUBLIC_PORT": env.get("OPCUA_PUBLIC_PORT") or port,
+        }
+
+    def _simulated_plant(self) -> dict[str, str]:
+        """Say where the demo's machines stand that the platform calls by itself."""
+        if not self._with_simulated_plant:
+            return {}
+        ports = PortBook(self._supervisor.folder.run / "ports.json")
+        return {f"IIOT_DEMO_{name.upper()}_PORT": str(ports.port_for(f"demo-{name}")) for name in ("opcua", "modbus")}
 
     async def _bring_up(self, server: PrivateServer) -> None:
         started = time.monotonic()

@@ -30,6 +30,7 @@ class Platform:
         self._web = web
         self._stamps = Stamps(supervisor.folder.run / "stamps.json")
         self._with_demo = supervisor.env.get("IIOT_DEMO") != "0"
+        self._with_simulator = self._with_demo and supervisor.env.get("IIOT_SIMULATE") != "0"
 
     async def run(self) -> None:
         """Start everything, then wait for a signal.
@@ -38,7 +39,7 @@ class Platform:
         """
         static = asyncio.create_task(self._collect_static())
         try:
-            fleet = Fleet(self._supervisor, prefer_standard_ports=True)
+            fleet = Fleet(self._supervisor, prefer_standard_ports=True, with_simulated_plant=self._with_simulator)
             servers = await fleet.start()
             late = await self._steps(servers)
             await static
@@ -77,7 +78,7 @@ class Platform:
             return late
         sources = digest_of([*self._base.glob("*/management/commands/demo*.py"), *self._base.glob("*/demo")])
         # demo.json tells where to connect.
-        public = [address for name, address in servers.addresses.items() if "_PUBLIC_" in name]
+        public = [address for name, address in servers.addresses.items() if "_PUBLIC_" in name or "_DEMO_" in name]
         demo = f"{sources} {self._web.port} {':'.join(public)}"
         has_file = (self._supervisor.folder.root / "demo.json").exists()
         if not (servers.is_private_database and has_file and self._stamps.is_done("demo", demo)):
@@ -146,7 +147,7 @@ class Platform:
         specs = [plan.web(), plan.worker(), plan.beat(), *(plan.listener(protocol) for protocol in ("mqtt", "coap", "modbus", "opcua"))]
         children = [supervisor.start_process(spec) for spec in specs]
         await asyncio.gather(*(self._wait_for_process(child) for child in children))
-        if self._with_demo and supervisor.env.get("IIOT_SIMULATE") != "0":
+        if self._with_simulator:
             children.append(supervisor.start_process(plan.simulator()))
         return children
 

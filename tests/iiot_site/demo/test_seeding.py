@@ -10,11 +10,14 @@ from django.core.management import call_command
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
+from connections.opcua_selectors import load_opcua_targets
+from connections.selectors import load_modbus_targets
 from devices.models import Device, DeviceCredential, Site
 from devices.services import authenticate_device_token
 from iiot_site.demo.demo_file import DemoFile, read_demo_file, write_demo_file
-from iiot_site.demo.plant import ROLES, RULES
+from iiot_site.demo.plant import DEVICE_TYPES, ROLES, RULES
 from iiot_site.lib.broker_password import verify_broker_password
+from protocols.opcua.identity import load_identity
 from rules.models import Rule
 from tenants.models import Tenant, User
 
@@ -88,6 +91,25 @@ def test_an_older_demo_is_completed_and_keeps_its_secrets(path: Path, acme: Tena
     after = {entry["key"]: entry for entry in again["tenants"]["acme"]["devices"]}
     assert {key for key in after if after[key] != before[key]} == {"tank-3"}
     assert again["tenants"]["acme"]["users"] == first["tenants"]["acme"]["users"]
+
+
+def test_it_connects_machines_that_the_platform_calls_and_follows_them_to_other_ports(
+    path: Path, acme: Tenant, settings: LazySettings
+) -> None:
+    settings.IIOT_DEMO_OPCUA_PORT, settings.IIOT_DEMO_MODBUS_PORT = 21_001, 21_002
+    content, _ = seed(path)
+    assert content["plant"] == {"opcua": 21_001, "modbus": 21_002}
+    assert {entry["protocol"] for entry in content["tenants"]["globex"]["devices"]} == {"mqtt", "http", "coap", "amqp", "opcua", "modbus"}
+    settings.IIOT_DEMO_OPCUA_PORT, settings.IIOT_DEMO_MODBUS_PORT = 21_003, 21_004
+    seed(path)
+    with tenant_context(acme):
+        [server] = load_opcua_targets()
+        [machine] = load_modbus_targets()
+    identity = load_identity(path.parent / "demo-plant")
+    assert (server.endpoint_url, server.trusted_certificate) == ("opc.tcp://127.0.0.1:21003", identity.certificate)
+    assert {(node.device, node.metric) for node in server.nodes} == {("furnace-2", m.key) for m in DEVICE_TYPES["Furnace"]}
+    assert (machine.device, machine.port) == ("compressor-2", 21_004)
+    assert {register.metric for register in machine.registers} == {metric.key for metric in DEVICE_TYPES["Compressor"]}
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"tenants": {}}'])

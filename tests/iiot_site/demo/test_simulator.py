@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,36 @@ def test_an_amqp_device_sends_with_confirms_and_by_mqtt_where_there_is_no_rabbit
         _, _, payload = channel.basic_get(queue, auto_ack=True)
         channel.queue_purge("iiot.telemetry")
     assert json.loads(payload)["values"]["running"] is True
+
+
+def test_an_http_device_sends_with_its_token(content: DemoFile) -> None:
+    received: list[tuple[str, str, bytes]] = []
+
+    class Telemetry(BaseHTTPRequestHandler):
+        def do_OPTIONS(self) -> None:
+            self.send_response(401)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, self.headers["Authorization"], body))
+            self.send_response(202)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Telemetry) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        content["http"] = f"http://127.0.0.1:{server.server_port}"
+        link = open_link({**content["tenants"]["acme"]["devices"][1], "protocol": "http", "token": "a.b"}, content)
+        link.publish("{}")
+        link.flush(timeout_seconds=10)
+        link.close()
+        server.shutdown()
+        thread.join(10)
+    assert received == [("/api/v1/telemetry", "Bearer a.b", b"{}")]
 
 
 def test_a_coap_device_sends_what_it_keeps_as_soon_as_somebody_answers(content: DemoFile) -> None:

@@ -27,6 +27,14 @@ def test_the_installation_may_allow_its_own_networks() -> None:
     assert resolve_in_plant("127.0.0.1", 502, networks=["127.0.0.0/8"]) == "127.0.0.1"
 
 
+def test_an_entry_may_open_one_port_alone() -> None:
+    assert resolve_in_plant("127.0.0.1", 4841, networks=["127.0.0.1:4841"]) == "127.0.0.1"
+    assert resolve_in_plant("127.0.0.1", 0, networks=["127.0.0.1:4841"]) == "127.0.0.1"
+    for host, port in (("127.0.0.1", 4842), ("127.0.0.2", 4841)):
+        with pytest.raises(OutsidePlantError):
+            resolve_in_plant(host, port, networks=["127.0.0.1:4841"])
+
+
 @pytest.mark.parametrize("host", ["no such name", "", "a" * 300])
 def test_a_name_without_an_address_is_told(host: str) -> None:
     with pytest.raises(OutsidePlantError):

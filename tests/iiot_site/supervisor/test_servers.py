@@ -21,7 +21,7 @@ from iiot_site.supervisor.guardian import marked_processes
 from iiot_site.supervisor.with_servers import run_with_servers
 
 PROJECT = Path(__file__).resolve().parents[3]
-URLS = ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "AMQP_URL", "IIOT_COAP_PORT")
+URLS = ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "AMQP_URL", "IIOT_COAP_PORT", "IIOT_OPCUA_PORT")
 
 
 def environment(**changes: str) -> dict[str, str]:

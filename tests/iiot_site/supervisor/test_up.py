@@ -23,7 +23,16 @@ from iiot_site.supervisor.stamps import Stamps, digest_of
 from iiot_site.supervisor.up import run_up
 
 PROJECT = Path(__file__).resolve().parents[3]
-NOT_OURS = ("DATABASE_URL", "REDIS_URL", "MQTT_URL", "AMQP_URL", "IIOT_COAP_PORT", "DJANGO_SETTINGS_MODULE", "IIOT_SECRET_KEY")
+NOT_OURS = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "MQTT_URL",
+    "AMQP_URL",
+    "IIOT_COAP_PORT",
+    "IIOT_OPCUA_PORT",
+    "DJANGO_SETTINGS_MODULE",
+    "IIOT_SECRET_KEY",
+)
 
 
 def environment(**changes: str) -> dict[str, str]:
