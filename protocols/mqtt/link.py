@@ -140,7 +140,7 @@ class BulkClient(paho.Client):
         """Run as paho's, in the thread of `loop_start`, and tell when an error ends it."""
         try:
             return super().loop_forever(timeout, retry_first_connection)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - the edge of the thread: whatever ends it ends the listener
             self._on_failure(exc)
             return MQTTErrorCode.MQTT_ERR_UNKNOWN
 
