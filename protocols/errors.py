@@ -11,6 +11,12 @@ class MessageError(IIoTError):
     code = "invalid_message"
 
 
+class CodecFailedError(MessageError):
+    """A codec met a frame that its author did not foresee: our fault, and still this one message's."""
+
+    code = "internal_error"
+
+
 class MessageTooLargeError(MessageError):
     """More bytes than the platform takes in one message."""
 

@@ -1,5 +1,6 @@
 """All codecs, by name, and which one a frame is in where nobody said."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 
@@ -12,8 +13,10 @@ from protocols.codecs.line import decode_line, looks_like_line
 from protocols.codecs.plain import decode_plain, read_scalar
 from protocols.codecs.senml import LABELS, decode_senml, is_senml, read_senml
 from protocols.codecs.sparkplug import decode_sparkplug
-from protocols.errors import MessageError, UnsupportedFormatError
+from protocols.errors import CodecFailedError, MessageError, UnsupportedFormatError
 from protocols.types import Sample
+
+logger = logging.getLogger(__name__)
 
 AUTO = "auto"
 # "" leaves it to the device type: text may be a plain value or line protocol.
@@ -53,11 +56,16 @@ def decode_frame(payload: bytes, *, codec: str, context: FrameContext) -> Decode
         MessageError: a subclass that names what is wrong; nothing of the frame is usable then.
         KeyError: there is no codec of this name.
     """
-    if codec == AUTO:
-        return _detect(payload, context)
     if codec == UNSUPPORTED:
         raise UnsupportedFormatError("The platform reads JSON, CBOR, SenML, line protocol and plain values.")
-    return DecodedFrame(codec, CODECS[codec](payload, context))
+    decode = None if codec == AUTO else CODECS[codec]
+    try:
+        return _detect(payload, context) if decode is None else DecodedFrame(codec, decode(payload, context))
+    except MessageError:
+        raise
+    except Exception as exc:  # every listener's loop: one frame must not hold up the batch that it came with, for ever
+        logger.exception("the codec %s failed on a frame of %d bytes that begins with %s", codec, len(payload), payload[:64].hex())
+        raise CodecFailedError(f"The platform could not read this message as {codec} ({type(exc).__name__}).") from exc
 
 
 def _detect(payload: bytes, context: FrameContext) -> DecodedFrame:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from devices.models import Codec, DeviceType
 from protocols.codecs.line import NS_PER_UNIT
 from protocols.codecs.registry import AUTO, CODECS, decode_frame
+from protocols.errors import CodecFailedError
 from protocols.types import Sample
 from tests.protocols.codecs.frames import AT, CONTEXT, decode, verdict
 
@@ -160,3 +161,10 @@ def test_bad_data_gets_the_same_verdict_in_every_format(value: float | str) -> N
         "plain": str(value),
     }
     assert len({verdict(frame, codec) for codec, frame in frames.items()}) == 1
+
+
+def test_a_codec_that_fails_refuses_one_message_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CODECS, "plain", lambda _payload, _context: 1 // 0)
+    with pytest.raises(CodecFailedError) as refused:
+        decode_frame(b"21.5", codec="plain", context=CONTEXT)
+    assert refused.value.code == "internal_error"
