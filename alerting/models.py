@@ -74,10 +74,15 @@ class Alert(models.Model):
     )
     resolved_at = models.DateTimeField(null=True)
     count = models.PositiveIntegerField(default=1)
+    tell_at = models.DateTimeField(null=True, editable=False, help_text="When its device is to be told of its newest state. Empty: told.")
 
     class Meta:
         ordering = ["-occurred_at"]
-        indexes = [models.Index(fields=["dedup_key", "-received_at"]), models.Index(fields=["-occurred_at"])]
+        indexes = [
+            models.Index(fields=["dedup_key", "-received_at"]),
+            models.Index(fields=["-occurred_at"]),
+            models.Index(fields=["tell_at"], condition=models.Q(tell_at__isnull=False), name="alerts_to_tell"),
+        ]
         constraints = [models.UniqueConstraint(fields=["dedup_key"], condition=models.Q(resolved_at=None), name="one_firing_alert_per_key")]
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from alerting import live
+from alerting.device_notices import mark_untold
 from alerting.errors import AssigneeInvalidError, IncidentNotFoundError, NoteInvalidError, SameIncidentOpenError
 from alerting.grouping import Candidate, place_signal
 from alerting.incident_states import transition
@@ -70,9 +71,10 @@ def _handle_trigger(signal: AlertSignal, now: datetime) -> Incident:
                 return _repeat_alert(newest, incident, signal, now)
             # A person resolved it and its source still insists: that is a new piece of work with an alert of its own.
             newest.resolved_at = now
-            newest.save(update_fields=["resolved_at"])
+            mark_untold(newest, now)
+            newest.save(update_fields=["resolved_at", "tell_at"])
     incident = _find_or_open_incident(signal, now)
-    Alert.objects.create(
+    alert = Alert(
         incident=incident,
         dedup_key=signal.dedup_key,
         severity=signal.severity,
@@ -84,6 +86,8 @@ def _handle_trigger(signal: AlertSignal, now: datetime) -> Incident:
         received_at=now,
         last_signal_at=signal.occurred_at,
     )
+    mark_untold(alert, now)
+    alert.save(force_insert=True)
     _raise_severity(incident, signal.severity, now)
     _announce(incident)
     return incident
@@ -172,7 +176,8 @@ def withdraw_alerts(*, source: str, reason: str, now: datetime, dedup_keys: Coll
 def _end_alert(alert: Alert, kind: Kind, text: str, now: datetime) -> Incident:
     incident = _lock_incident(alert.incident_id)
     alert.resolved_at = now
-    alert.save(update_fields=["resolved_at", "last_signal_at"])
+    mark_untold(alert, now)
+    alert.save(update_fields=["resolved_at", "last_signal_at", "tell_at"])
     _record(incident, kind, now, text)
     if incident.state != Incident.State.RESOLVED and not incident.alerts.filter(resolved_at=None).exists():
         _move(incident, "resolve", now)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Case, F, Min, QuerySet, When
+from django.db.models import Case, F, Min, Q, QuerySet, When
 
 from devices.models import Device, Protocol
 from iiot_site.lib.schemas import current_schema
@@ -52,6 +52,20 @@ def next_offer_over(waiting: QuerySet[Any], *, protocol: str, now: datetime) -> 
     if (due_at is None or due_at > now + UNHEARD_WAIT) and undecided.exclude(via=protocol).exists():
         return now + UNHEARD_WAIT
     return due_at
+
+
+def is_reached_over(protocol: str, *, device_id: int) -> bool:
+    """Tell whether the platform reaches a device over a protocol now."""
+    declares = Q(protocol=protocol) | Q(protocol="", device_type__protocol=protocol)
+    was_heard = Q(protocol=Protocol.AUTO) | Q(protocol="", device_type__protocol=Protocol.AUTO)
+    return Device.objects.filter(declares | (was_heard & Q(last_seen_via=protocol)), pk=device_id, is_enabled=True).exists()
+
+
+def wake_protocol(protocol: str, *, schema: str, now: datetime) -> None:
+    """Tell whoever speaks a protocol that there is something to send in a tenant."""
+    set_timer(schema=schema, kind=timer_kind(protocol), due_at=now)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [COMMANDS_CHANNEL, schema])
 
 
 def wake_senders(device: Device, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Sends commands and desired state to devices, for any protocol that can reach them, and takes in what devices say back.
+"""Sends commands, desired state and alerts to devices, for any protocol that can reach them, and takes in what devices say back.
 
 `CommandDispatcher(protocol, send)` is a thread beside a listener. It wakes when a command is queued (LISTEN) and looks
 every two seconds at the timers, one query over all tenants. For each command that is due it calls
@@ -7,7 +7,8 @@ for good as far as this side can tell (MQTT: the broker's PUBACK; AMQP: the publ
 notification) and makes it `sent`. False, and an exception, leave it as it is, to be tried again after 30 s. Sent
 commands that are not answered come again after 30 s, doubled up to 10 minutes, until they expire: they are kept here
 and not by a broker, so `send` needs no queue of its own. A device knows a repetition by the id.
-With `send_state` it tells devices their desired state too, in the same turns and with the same meaning of True and False.
+With `send_state` and `send_alert` it tells devices their desired state and their alerts too, in the same turns and with the
+same meaning of True and False.
 
 Answers come in as `RawMessage(channel=RESPONSE)` and connection messages as `RawMessage(channel=STATUS)` through the
 listener's buffer like readings, and are acknowledged after their commit like readings.
@@ -27,6 +28,7 @@ from django.db import connection
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
+from alerting.device_notices import AlertNotice, claim_notices, mark_told, next_notice_at
 from devices.command_services import claim_commands, mark_sent, next_send_at
 from devices.reaching import COMMANDS_CHANNEL, timer_kind
 from devices.state_services import claim_states, mark_states_sent, next_state_at
@@ -44,7 +46,8 @@ COMMANDS_PER_TURN = 100
 
 Send = Callable[[str, CommandRef], bool]
 SendState = Callable[[str, StateRef], bool]
-T = TypeVar("T", CommandRef, StateRef)
+SendAlert = Callable[[str, AlertNotice], bool]
+T = TypeVar("T", CommandRef, StateRef, AlertNotice)
 
 
 def encode_command(command: CommandRef) -> bytes:
@@ -65,13 +68,35 @@ def encode_state(state: StateRef) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def encode_alert(notice: AlertNotice) -> bytes:
+    """Return an alert's newest state as its device gets it, in JSON."""
+    document = {
+        "id": str(notice.alert_id),
+        "state": "raised" if notice.cleared_at is None else "cleared",
+        "severity": notice.severity,
+        "summary": notice.summary,
+        "raised_at": format_time(notice.raised_at),
+        "cleared_at": None if notice.cleared_at is None else format_time(notice.cleared_at),
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 class CommandDispatcher:
     """A thread that sends what is due over one protocol until it is stopped. `is_ready` says whether `send` can work at all."""
 
-    def __init__(self, *, protocol: str, send: Send, is_ready: Callable[[], bool], send_state: SendState | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        protocol: str,
+        send: Send,
+        is_ready: Callable[[], bool],
+        send_state: SendState | None = None,
+        send_alert: SendAlert | None = None,
+    ) -> None:
         self._protocol = protocol
         self._send = send
         self._send_state = send_state
+        self._send_alert = send_alert
         self._is_ready = is_ready
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"commands-{protocol}", daemon=True)
@@ -138,6 +163,10 @@ class CommandDispatcher:
             if told := [state for state in states if self._try(self._send_state, slug, state)]:
                 mark_states_sent(states=told, now=timezone.now())
             next_times.append(next_state_at(protocol=protocol, now=now))
+        if self._send_alert is not None:
+            notices = claim_notices(protocol=protocol, now=now, limit=COMMANDS_PER_TURN)
+            mark_told([notice for notice in notices if self._try(self._send_alert, slug, notice)])
+            next_times.append(next_notice_at(protocol=protocol))
         finish_timer(timer=timer, next_due_at=min((at for at in next_times if at is not None), default=None))
 
     def _try(self, send: Callable[[str, T], bool], slug: str, what: T) -> bool:

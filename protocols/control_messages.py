@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, transaction
 from django_tenants.utils import tenant_context
 
+from alerting.device_notices import tell_firing_again
 from devices.command_services import record_response
 from devices.connection_services import record_connection
 from devices.models import Device
@@ -96,6 +97,8 @@ def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> N
         if message.channel == STATUS:
             is_heard = read_connection(message.payload)
             record_connection(device=device, is_online=is_heard, now=message.received_at)
+            if is_heard:
+                tell_firing_again(device_id=device.pk, now=message.received_at)
         else:
             is_heard = True
             _take_what_was_said(message, device, now)

@@ -16,15 +16,16 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from alerting.device_notices import AlertNotice
 from devices.types import CommandRef, StateRef
-from protocols.commands import CommandDispatcher, encode_command, encode_state
+from protocols.commands import CommandDispatcher, encode_alert, encode_command, encode_state
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
-from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, command_topic, parse_topic, state_topic
+from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, alerts_topic, command_topic, parse_topic, state_topic
 from protocols.sparkplug.nodes import EdgeNodes
 from protocols.sparkplug.topics import DEATHS, SPARKPLUG_START, SPARKPLUG_SUBSCRIPTION, parse_sparkplug_topic
 from protocols.types import BatchOutcome, Delivery, RawMessage
@@ -69,7 +70,11 @@ class MqttListener:
         self._client = self._make_client()
         self._nodes = EdgeNodes(self._client.publish)
         self._dispatcher = CommandDispatcher(
-            protocol=PROTOCOL, send=self._send_command, send_state=self._send_state, is_ready=self._client.is_connected
+            protocol=PROTOCOL,
+            send=self._send_command,
+            send_state=self._send_state,
+            send_alert=self._send_alert,
+            is_ready=self._client.is_connected,
         )
         self._delivery_count = 0
         self._stored_count = 0
@@ -126,6 +131,9 @@ class MqttListener:
 
     def _send_state(self, tenant: str, state: StateRef) -> bool:
         return self._publish(state_topic(tenant, state.device_key), encode_state(state))
+
+    def _send_alert(self, tenant: str, notice: AlertNotice) -> bool:
+        return self._publish(alerts_topic(tenant, notice.device_key), encode_alert(notice))
 
     def _publish(self, topic: str, payload: bytes) -> bool:
         """Publish to a device; True once the broker has confirmed it."""

@@ -43,6 +43,11 @@ def command_topic(tenant: str, device: str) -> str:
     return f"t/{tenant}/{device}/commands"
 
 
+def alerts_topic(tenant: str, device: str) -> str:
+    """Return where a device hears of its alerts."""
+    return f"t/{tenant}/{device}/alerts"
+
+
 def state_topic(tenant: str, device: str) -> str:
     """Return where a device is told what is desired of it."""
     return f"t/{tenant}/{device}/state/desired"

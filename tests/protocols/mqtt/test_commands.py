@@ -1,9 +1,9 @@
-"""Commands through a real broker: to the device, its answer back, again after it was away."""
+"""Commands and alerts through a real broker: to the device, its answer back, again after it was away."""
 
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 import pytest
@@ -11,6 +11,9 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 from paho.mqtt.enums import CallbackAPIVersion
 
+from alerting.models import Alert
+from alerting.services import handle_signal
+from alerting.types import AlertSignal
 from devices.command_services import queue_command
 from devices.models import Command, Device
 from protocols.mqtt.address import BrokerAddress
@@ -22,7 +25,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Start = Callable[[], list[dict[str, Any]]]
+Start = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture(autouse=True)
@@ -33,17 +36,17 @@ def _pump(acme: Tenant, make_device: MakeDevice) -> None:
 
 @pytest.fixture
 def start_device(broker: BrokerAddress) -> Iterator[Start]:
-    """Return a function that connects the device; the list that it returns fills with the commands it gets."""
+    """Return a function that connects the device; the list that it returns fills with what it gets, commands or of another topic."""
     clients = []
 
-    def start() -> list[dict[str, Any]]:
+    def start(channel: str = "commands") -> list[dict[str, Any]]:
         got: list[dict[str, Any]] = []
         client = connect(broker)
         clients.append(client)
         ready: list[int] = []
         client.on_subscribe = lambda *_: ready.append(1)
         client.on_message = lambda _client, _data, message: got.append(json.loads(message.payload))
-        client.subscribe("t/acme/pump-7/commands", qos=1)
+        client.subscribe(f"t/acme/pump-7/{channel}", qos=1)
         wait_until(lambda: bool(ready))
         return got
 
@@ -148,3 +151,52 @@ def test_the_last_will_is_recorded(acme: Tenant, broker: BrokerAddress, run_list
     cleaner = connect(broker)
     cleaner.publish("t/acme/pump-7/status", b"", qos=1, retain=True).wait_for_publish(10)
     disconnect(cleaner)
+
+
+# --- Alerts
+
+
+def raise_alert(tenant: Tenant, action: Literal["trigger", "resolve"] = "trigger", *, key: str = "pump-7", seconds: int = 0) -> None:
+    with tenant_context(tenant):
+        device = Device.objects.get(key=key)
+        now = timezone.now()
+        at = now + timedelta(seconds=seconds)
+        handle_signal(signal=AlertSignal(f"rule:1:{key}", action, "high", "rule:1", device.pk, None, "Too hot", at), now=now)
+
+
+def test_a_device_hears_of_its_alerts_and_of_no_others(
+    acme: Tenant, globex: Tenant, make_device: MakeDevice, platform: paho.Client, run_listener: RunListener, start_device: Start
+) -> None:
+    for tenant, key, protocol in ((acme, "pump-8", "mqtt"), (acme, "fan-1", "http"), (globex, "pump-7", "mqtt")):
+        with tenant_context(tenant):
+            make_device(key, protocol=protocol)
+    heard = start_device("alerts")
+    with run_listener():
+        for tenant, key in ((globex, "pump-7"), (acme, "pump-8"), (acme, "fan-1"), (acme, "pump-7")):
+            raise_alert(tenant, key=key)
+        wait_until(lambda: len(heard) == 1)
+        raise_alert(acme, seconds=1)  # a repetition is nothing new
+        raise_alert(acme, "resolve", seconds=2)
+        wait_until(lambda: len(heard) == 2)
+        with tenant_context(acme):
+            wait_until(lambda: not Alert.objects.filter(tell_at__isnull=False).exists())
+            alert = Alert.objects.get(device__key="pump-7")
+    assert [(message["id"], message["state"], message["severity"], message["summary"]) for message in heard] == [
+        (str(alert.pk), state, "high", "Too hot") for state in ("raised", "cleared")
+    ]
+    assert [message["cleared_at"] is None for message in heard] == [True, False]
+
+
+def test_a_device_that_comes_back_is_told_of_what_is_firing(
+    acme: Tenant, platform: paho.Client, run_listener: RunListener, start_device: Start
+) -> None:
+    raise_alert(acme)
+    raise_alert(acme, "resolve", seconds=1)  # while no listener runs: the newest state only
+    heard = start_device("alerts")
+    with run_listener():
+        wait_until(lambda: len(heard) == 1)
+        raise_alert(acme, seconds=2)
+        wait_until(lambda: len(heard) == 2)
+        say(platform, "status", "online")
+        wait_until(lambda: len(heard) == 3)
+    assert [message["state"] for message in heard] == ["cleared", "raised", "raised"]
