@@ -17,9 +17,7 @@ def test_the_platform_may_do_everything() -> None:
     assert may_subscribe("iiot-platform", "#")
 
 
-@pytest.mark.parametrize(
-    "topic", ["t/acme/pump/telemetry", "t/acme/pump/status", "t/acme/pump/commands/response", "t/acme/pump/state/reported"]
-)
+@pytest.mark.parametrize("part", ["telemetry", "status", "commands/response", "state/reported", "state/get"])
 def test_a_device_publishes_what_it_has_to_say(part: str) -> None:
     topic = f"t/acme/pump/{part}"
     assert may_publish(PUMP, topic)
