@@ -105,19 +105,25 @@ def check_listeners() -> Check:
     if not listeners:
         return Check("failed", "No listener runs: MQTT messages wait in the broker. Look at listen-mqtt.log.")
     silent = [state for state, is_well in listeners if not is_well]
-    return Check("failed", ", ".join(silent)) if silent else Check("ok", ", ".join(state.split()[0] for state, _ in listeners))
+    return (
+        Check("failed", ", ".join(silent))
+        if silent
+        else Check("ok", ", ".join(state.removesuffix(" is connected") for state, _ in listeners))
+    )
 
 
 def _list_listeners(*, is_amqp: bool) -> list[tuple[str, bool]]:
-    """Return in words how each listener that was started is, and whether that is well."""
+    """Return in words how the processes of each listener that was started are, and whether one of them takes messages in."""
     with connect_directly() as connection:
         rows = connection.execute(
             "SELECT name, state, clock_timestamp() - heartbeat_at FROM protocols_listenerstate"
-            " WHERE state <> 'stopped' AND (name = 'amqp') = %s",
+            " WHERE state <> 'stopped' AND (name = 'amqp') = %s ORDER BY name, number",
             [is_amqp],
         ).fetchall()
-    known = [(name, state if age <= HEARTBEAT_WITHIN else "silent") for name, state, age in rows]
-    return [(f"{name} is {state}", state == "connected") for name, state in known]
+    states: dict[str, list[str]] = {}
+    for name, state, age in rows:
+        states.setdefault(name, []).append(state if age <= HEARTBEAT_WITHIN else "silent")
+    return [(f"{name} is {' and '.join(sorted(set(known)))}", "connected" in known) for name, known in states.items()]
 
 
 def check_watch() -> Check:

@@ -27,9 +27,9 @@ CELERY_DATABASE = 2
 OUTCOMES = ("received", "stored", "duplicate", "rejected")
 
 _LISTENERS_SQL = """
-SELECT name, state, extract(epoch FROM now() - heartbeat_at)::float8, extract(epoch FROM started_at)::float8, restarts, messages, rejected,
-    bytes, latency_p50_ms, latency_p99_ms, buffer_length, buffer_fill, connections, cache_hits, cache_misses
-FROM protocols_listenerstate ORDER BY name
+SELECT name, number::text, state, extract(epoch FROM now() - heartbeat_at)::float8, extract(epoch FROM started_at)::float8, restarts,
+    messages, rejected, bytes, latency_p50_ms, latency_p99_ms, buffer_length, buffer_fill, connections, cache_hits, cache_misses
+FROM protocols_listenerstate ORDER BY name, number
 """
 _LEDGER_SQL = """
 SELECT {slug}, listener, sum(received)::bigint, sum(stored)::bigint, sum(duplicate)::bigint, sum(rejected)::bigint, sum(messages)::bigint
@@ -93,7 +93,8 @@ def _try(dependency: str, source: Callable[[], list[Metric]]) -> list[Metric] | 
 
 
 def _describe_listeners(connection: "psycopg.Connection[tuple[Any, ...]]") -> list[Metric]:
-    label = ["listener"]
+    label = ["listener", "process"]
+    alive = Counter[str]()
     up = GaugeMetricFamily("iiot_listener_connected", "1 while it can take messages in.", labels=label)
     age = GaugeMetricFamily("iiot_listener_heartbeat_age_seconds", "Time since its last report, every 3 s.", labels=label)
     started = GaugeMetricFamily("iiot_listener_start_time_seconds", "When its process started.", labels=label)
@@ -107,22 +108,26 @@ def _describe_listeners(connection: "psycopg.Connection[tuple[Any, ...]]") -> li
     connections = GaugeMetricFamily("iiot_listener_connections", "Open connections, where they are known.", labels=label)
     cache = CounterMetricFamily("iiot_cache_lookups", "Look-ups of devices, metrics and rules since its start.", labels=[*label, "result"])
     for row in connection.execute(_LISTENERS_SQL).fetchall():
-        name, state, beat_age, began, *counts, p50, p99, waiting, full, open_connections, hits, misses = row
-        up.add_metric([name], 1 if state == "connected" and beat_age < 15 else 0)
-        age.add_metric([name], beat_age)
-        started.add_metric([name], began)
+        name, number, state, beat_age, began, *counts, p50, p99, waiting, full, open_connections, hits, misses = row
+        up.add_metric([name, number], 1 if state == "connected" and beat_age < 15 else 0)
+        alive[name] += state != "stopped" and beat_age < 15
+        age.add_metric([name, number], beat_age)
+        started.add_metric([name, number], began)
         for family, value in zip((restarts, messages, rejected, size), counts, strict=True):
-            family.add_metric([name], value)
+            family.add_metric([name, number], value)
         for quantile, milliseconds in (("0.5", p50), ("0.99", p99)):
             if milliseconds is not None:
-                latency.add_metric([name, quantile], milliseconds / 1000)
-        length.add_metric([name], waiting)
-        fill.add_metric([name], full)
+                latency.add_metric([name, number, quantile], milliseconds / 1000)
+        length.add_metric([name, number], waiting)
+        fill.add_metric([name, number], full)
         if open_connections is not None:
-            connections.add_metric([name], open_connections)
-        cache.add_metric([name, "hit"], hits)
-        cache.add_metric([name, "miss"], misses)
-    return [up, age, started, restarts, messages, rejected, size, latency, length, fill, connections, cache]
+            connections.add_metric([name, number], open_connections)
+        cache.add_metric([name, number, "hit"], hits)
+        cache.add_metric([name, number, "miss"], misses)
+    processes = GaugeMetricFamily("iiot_listener_processes", "How many processes listen; the others sum up by it.", labels=["listener"])
+    for name, count in alive.items():
+        processes.add_metric([name], count)
+    return [processes, up, age, started, restarts, messages, rejected, size, latency, length, fill, connections, cache]
 
 
 def _describe_ledger(connection: "psycopg.Connection[tuple[Any, ...]]", *, with_tenants: bool) -> list[Metric]:

@@ -10,8 +10,11 @@ from tenants.admin_base import ReadOnlyMixin, SharedModelAdmin
 class ListenerStateAdmin(ReadOnlyMixin, SharedModelAdmin):
     """They write it themselves, every few seconds."""
 
+    list_filter = ("name", "state")
+
     list_display = (
         "name",
+        "number",
         "state",
         "heartbeat_at",
         "restarts",

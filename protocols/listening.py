@@ -24,7 +24,7 @@ from protocols.invalidation import ChangeFollower
 from protocols.meter import Load
 from protocols.resolution import count_lookups
 from protocols.selectors import seconds_since_heartbeat
-from protocols.services import Heartbeat, record_heartbeat
+from protocols.services import Heartbeat, claim_number, record_heartbeat
 from protocols.types import BatchOutcome, RawMessage
 from protocols.writer import BatchWriter
 
@@ -87,6 +87,7 @@ class ListenerCore:
         )
         self._started_at = timezone.now()
         self._beat_at = 0.0
+        self._number = 1
 
     # --- For the thread that reads the socket
 
@@ -139,15 +140,21 @@ class ListenerCore:
         """Run `load`, which reads from the database, until it succeeds; False when told to stop first."""
         while not self.is_stopping:
             try:
-                self._limits.forgive(seconds_since_heartbeat(name=self.name, now=timezone.now()), time.monotonic())
+                away_seconds = seconds_since_heartbeat(name=self.name, now=timezone.now())
                 load()
+                self._claim_number()
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("waiting for the database: %s", exc)
                 connection.close()
                 time.sleep(START_RETRY_SECONDS)
             else:
+                self._limits.forgive(away_seconds, time.monotonic())
                 return True
         return False
+
+    def _claim_number(self) -> None:
+        now = timezone.now() + clock_offset()
+        self._number = claim_number(name=self.name, host=platform.node(), pid=os.getpid(), started_at=self._started_at, now=now)
 
     def run(self, *, connect: Callable[[], None], disconnect: Callable[[], None]) -> None:
         """Connect, store until told to stop, then disconnect: by then all that can be acknowledged has been."""
@@ -190,6 +197,7 @@ class ListenerCore:
             last_error=self.last_error,
             clock_offset_seconds=offset.total_seconds(),
             load=self._measure(),
+            number=self._number,
         )
 
     def _measure(self) -> Load:

@@ -7,9 +7,11 @@ from django.db import models
 
 
 class ListenerState(models.Model):
-    """The last heartbeat of a listener process."""
+    """The last heartbeat of a listener process. Several may listen for one protocol; each has the lowest number that was free."""
 
-    name = models.CharField(primary_key=True, max_length=60, help_text="Such as mqtt.")
+    id = models.BigAutoField(primary_key=True)
+    name = models.CharField(max_length=60, help_text="Such as mqtt.")
+    number = models.SmallIntegerField(default=1)
     host = models.CharField(max_length=120)
     pid = models.IntegerField()
     state = models.CharField(max_length=16, help_text="connecting, connected, stopped")
@@ -26,15 +28,19 @@ class ListenerState(models.Model):
     buffer_length = models.IntegerField(default=0)
     buffer_fill = models.FloatField(default=0.0, help_text="From 0 to 1.")
     connections = models.IntegerField(null=True)
-    restarts = models.IntegerField(default=0, help_text="New processes since the first.")
+    restarts = models.IntegerField(default=0, help_text="New processes of this number since the first.")
     errors = models.JSONField(default=list, help_text="The last ones, with their times.")
     cache_hits = models.BigIntegerField(default=0, help_text="Look-ups since the start that needed no database.")
     cache_misses = models.BigIntegerField(default=0)
     connected_at = models.DateTimeField(null=True, help_text="The last heartbeat at which messages could come in.")
     clock_offset_seconds = models.FloatField(default=0, help_text="How far the database's clock is ahead of its host's.")
 
+    class Meta:
+        ordering = ["name", "number"]
+        constraints = [models.UniqueConstraint(fields=["name", "number"], name="listener_once")]
+
     def __str__(self) -> str:
-        return f"{self.name}: {self.state}"
+        return f"{self.name} {self.number}: {self.state}"
 
     @property
     def buffer_percent(self) -> int:

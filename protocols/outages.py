@@ -76,12 +76,13 @@ def record_door_pulse(*, name: str, now: datetime) -> None:
 def load_down_listeners(*, now: datetime) -> dict[str, Down]:
     """Return the listeners whose messages do not come in now; one that never connected is among them."""
     oldest = now - HEARTBEAT_LIMIT
-    rows = ListenerState.objects.values_list("name", "state", "connected_at", "started_at")
-    since = {
-        name: connected_at or started_at
-        for name, state, connected_at, started_at in rows
-        if state != "connected" or connected_at is None or connected_at < oldest
-    }
+    since: dict[str, datetime] = {}
+    up: set[str] = set()
+    for name, state, connected_at, started_at in ListenerState.objects.values_list("name", "state", "connected_at", "started_at"):
+        if state == "connected" and connected_at is not None and connected_at >= oldest:
+            up.add(name)
+        since[name] = max(connected_at or started_at, since.get(name, connected_at or started_at))
+    since = {name: start for name, start in since.items() if name not in up}  # one process hears devices for all of its name
     since |= dict(DoorPulse.objects.filter(beat_at__lt=oldest).values_list("name", "beat_at"))
     if not since:
         return {}

@@ -10,6 +10,7 @@ from django.db import connection, transaction
 
 from protocols.meter import Load
 from protocols.models import ListenerState, SparkplugNode
+from protocols.numbers import FADED_AFTER, Known, choose_number
 from protocols.outages import record_connected
 from telemetry.services import record_ingest, record_rejections
 from telemetry.types import IngestCount, NewRejection
@@ -31,11 +32,29 @@ class Heartbeat:
     last_error: str
     clock_offset_seconds: float = 0.0
     load: Load = field(default_factory=Load)
+    number: int = 1
+
+
+@transaction.atomic
+def claim_number(*, name: str, host: str, pid: int, started_at: datetime, now: datetime) -> int:
+    """Return the number under which this process reports: that of one which ended, or one more; `now` is by the database's clock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"listener {name}"])
+    rows = list(ListenerState.objects.filter(name=name))
+    number = choose_number([Known(row.number, row.host, row.pid, row.state, row.heartbeat_at) for row in rows], host=host, pid=pid, now=now)
+    before = next((row for row in rows if row.number == number), None)
+    reported = {"host": host[:120], "pid": pid, "state": "connecting", "started_at": started_at, "heartbeat_at": now}
+    restarts = before.restarts + 1 if before else 0
+    ListenerState.objects.update_or_create(name=name, number=number, defaults={**reported, "restarts": restarts})
+    return number
 
 
 @transaction.atomic
 def record_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
-    """Replace what is known about the listener of this name; `now` is by the database's clock. Another process counts as a restart."""
+    """Replace what is known about the listener of this name and number; `now` is by the database's clock.
+
+    Another process of the number counts as a restart. Other numbers that have been silent for long are forgotten.
+    """
     load = heartbeat.load
     reported: dict[str, Any] = {
         "host": heartbeat.host[:120],
@@ -59,13 +78,18 @@ def record_heartbeat(*, heartbeat: Heartbeat, now: datetime) -> None:
         "cache_hits": load.cache_hits,
         "cache_misses": load.cache_misses,
     }
-    before = ListenerState.objects.select_for_update().filter(name=heartbeat.name).first()
+    rows = list(ListenerState.objects.select_for_update().filter(name=heartbeat.name).order_by("number"))
+    before = next((row for row in rows if row.number == heartbeat.number), None)
     if before is not None and before.started_at != heartbeat.started_at:
         reported["restarts"] = before.restarts + 1
     if heartbeat.state == CONNECTED:
-        record_connected(listener=heartbeat.name, since=before.connected_at if before else None, now=now)
+        since = max((row.connected_at for row in rows if row.connected_at is not None), default=None)
+        record_connected(listener=heartbeat.name, since=since, now=now)
         reported["connected_at"] = now
-    ListenerState.objects.update_or_create(name=heartbeat.name, defaults=reported)
+        faded = [row.pk for row in rows if row.number != heartbeat.number and row.heartbeat_at < now - FADED_AFTER]
+        if faded:
+            ListenerState.objects.filter(pk__in=faded).delete()
+    ListenerState.objects.update_or_create(name=heartbeat.name, number=heartbeat.number, defaults=reported)
 
 
 _COUNT_UNROUTED_SQL = """

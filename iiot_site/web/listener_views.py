@@ -36,14 +36,39 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """A process as it reported last. `silent_since` is set where it stopped reporting."""
+
+    reported: ListenerState
+    silent_since: datetime | None
+
+    @property
+    def is_well(self) -> bool:
+        return self.silent_since is None and self.reported.state == "connected"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One listener; `process` is None for HTTP, which the web process serves. `silent_since` is set where it stopped reporting."""
+    """One listener; `processes` is empty for HTTP, which the web process serves."""
 
     name: str
     title: str
-    process: ListenerState | None
-    silent_since: datetime | None
+    processes: Sequence[Process]
     traffic: Traffic
+
+    @property
+    def only(self) -> Process | None:
+        """The process, where there is one alone."""
+        return self.processes[0] if len(self.processes) == 1 else None
+
+    @property
+    def well_count(self) -> int:
+        return sum(process.is_well for process in self.processes)
+
+    def sums(self) -> dict[str, float]:
+        """Return the totals of all processes, of what can be added up."""
+        names = ("messages_per_second", "bytes_per_second", "messages", "restarts")
+        return {name: sum(getattr(process.reported, name) for process in self.processes) for name in names}
 
 
 @page("device:read")
@@ -59,7 +84,7 @@ def show_listeners(request: HttpRequest) -> HttpResponse:
     sees_traffic = allows(permissions, "telemetry:read")
     ledger = load_ledger(start=now - REASONS_SPAN, end=now + timedelta(minutes=1), bucket="minute") if sees_traffic else []
     context: dict[str, object] = {
-        "rows": make_rows(list(ListenerState.objects.order_by("name")), ledger, now),
+        "rows": make_rows(list(ListenerState.objects.order_by("name", "number")), ledger, now),
         "sees_traffic": sees_traffic,
         "sees_totals": bool(getattr(request.user, "is_platform_admin", False)),
         "failing": _list_failing() if allows(permissions, "connection:read") else [],
@@ -72,13 +97,14 @@ def show_listeners(request: HttpRequest) -> HttpResponse:
 
 def make_rows(processes: Sequence[ListenerState], ledger: Sequence[LedgerRow], now: datetime) -> list[Row]:
     """Put processes and what came through them side by side, in order of their names."""
-    by_name = {process.name: process for process in processes}
+    by_name: dict[str, list[Process]] = {}
+    for process in processes:
+        by_name.setdefault(process.name, []).append(Process(process, _silent_since(process, now)))
     return [
         Row(
             name=name,
             title=TITLES.get(name, name),
-            process=by_name.get(name),
-            silent_since=_silent_since(by_name.get(name), now),
+            processes=by_name.get(name, ()),
             traffic=sum_traffic([row for row in ledger if row.listener == name], now),
         )
         for name in sorted(by_name.keys() | {row.listener for row in ledger})
@@ -100,10 +126,8 @@ def sum_traffic(rows: Sequence[LedgerRow], now: datetime) -> Traffic:
     )
 
 
-def _silent_since(process: ListenerState | None, now: datetime) -> datetime | None:
-    if process is None or (process.state != "stopped" and process.heartbeat_at >= now - ALIVE_WITHIN):
-        return None
-    return process.heartbeat_at
+def _silent_since(process: ListenerState, now: datetime) -> datetime | None:
+    return None if process.state != "stopped" and process.heartbeat_at >= now - ALIVE_WITHIN else process.heartbeat_at
 
 
 def _list_failing() -> Sequence[ModbusConnection]:

@@ -29,6 +29,8 @@ class ListenerSerializer(serializers.ModelSerializer[ListenerState]):
 
     is_alive = serializers.BooleanField(help_text="Whether it reported within the last 15 seconds.")
 
+    processes = serializers.IntegerField(help_text="How many processes of this name are alive.")
+
     class Meta:
         model = ListenerState
-        fields = ("name", "state", "is_alive", "started_at", "heartbeat_at")
+        fields = ("name", "number", "processes", "state", "is_alive", "started_at", "heartbeat_at")

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models import BooleanField, Count, ExpressionWrapper, Q, QuerySet, Window
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
@@ -210,4 +210,6 @@ class ListenerListView(ListAPIView[ListenerState]):
 
     def get_queryset(self) -> QuerySet[ListenerState]:
         is_alive = Q(heartbeat_at__gte=timezone.now() - ALIVE_WITHIN) & ~Q(state="stopped")
-        return ListenerState.objects.annotate(is_alive=ExpressionWrapper(is_alive, BooleanField())).order_by("name")
+        processes = Window(Count("pk", filter=is_alive), partition_by="name")
+        rows = ListenerState.objects.annotate(is_alive=ExpressionWrapper(is_alive, BooleanField()), processes=processes)
+        return rows.order_by("name", "number")

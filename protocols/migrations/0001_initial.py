@@ -13,7 +13,9 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="ListenerState",
             fields=[
-                ("name", models.CharField(help_text="Such as mqtt.", max_length=60, primary_key=True, serialize=False)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("name", models.CharField(help_text="Such as mqtt.", max_length=60)),
+                ("number", models.SmallIntegerField(default=1)),
                 ("host", models.CharField(max_length=120)),
                 ("pid", models.IntegerField()),
                 ("state", models.CharField(help_text="connecting, connected, stopped", max_length=16)),
@@ -30,7 +32,7 @@ class Migration(migrations.Migration):
                 ("buffer_length", models.IntegerField(default=0)),
                 ("buffer_fill", models.FloatField(default=0.0, help_text="From 0 to 1.")),
                 ("connections", models.IntegerField(null=True)),
-                ("restarts", models.IntegerField(default=0, help_text="New processes since the first.")),
+                ("restarts", models.IntegerField(default=0, help_text="New processes of this number since the first.")),
                 ("errors", models.JSONField(default=list, help_text="The last ones, with their times.")),
                 (
                     "cache_hits",
@@ -38,6 +40,10 @@ class Migration(migrations.Migration):
                 ),
                 ("cache_misses", models.BigIntegerField(default=0)),
             ],
+            options={
+                "ordering": ["name", "number"],
+                "constraints": [models.UniqueConstraint(fields=("name", "number"), name="listener_once")],
+            },
         ),
         migrations.CreateModel(
             name="SparkplugNode",

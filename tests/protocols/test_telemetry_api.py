@@ -192,13 +192,10 @@ def test_history_is_under_the_same_address(api: MakeApi, acme: Tenant, acme_view
 
 def test_listeners_are_alive_while_they_report(api: MakeApi, acme: Tenant, acme_viewer: User) -> None:
     now = timezone.now()
-    for name, state, age in (("mqtt", "connected", 1), ("mqtt-2", "connected", 60), ("mqtt-3", "stopped", 1)):
-        heartbeat = Heartbeat(name, "host", 1, state, now, 0, 0, "")
+    for name, number, state, age in (("coap", 1, "stopped", 1), ("mqtt", 1, "connected", 60), ("mqtt", 2, "connected", 1)):
+        heartbeat = Heartbeat(name, "host", 1, state, now, 0, 0, "", number=number)
         record_heartbeat(heartbeat=heartbeat, now=now - timedelta(seconds=age))
     answer = api(acme_viewer, acme).get("/api/v1/protocols/listeners")
-    assert {listener["name"]: listener["is_alive"] for listener in answer.json()["results"]} == {
-        "mqtt": True,
-        "mqtt-2": False,
-        "mqtt-3": False,
-    }
+    seen = [(listener["name"], listener["number"], listener["is_alive"], listener["processes"]) for listener in answer.json()["results"]]
+    assert seen == [("coap", 1, False, 0), ("mqtt", 1, False, 1), ("mqtt", 2, True, 1)]
     assert api(None, None).get("/api/v1/protocols/listeners").status_code == 401

@@ -27,7 +27,9 @@ def beat(db: None) -> Beat:
     """Return `beat(name, state="connected", age=0, started_at=None, **load)`."""
     now = timezone.now()
 
-    def make(name: str, *, state: str = "connected", age: float = 0, started_at: datetime | None = None, **load: object) -> None:
+    def make(
+        name: str, *, state: str = "connected", age: float = 0, started_at: datetime | None = None, number: int = 1, **load: object
+    ) -> None:
         heartbeat = Heartbeat(
             name,
             "host-1",
@@ -38,6 +40,7 @@ def beat(db: None) -> Beat:
             7,
             "",
             load=Load(**load),  # type: ignore[arg-type]  # passed on
+            number=number,
         )
         record_heartbeat(heartbeat=heartbeat, now=now - timedelta(seconds=age))
 
@@ -102,3 +105,19 @@ def test_another_process_counts_as_a_restart(db: None, beat: Beat) -> None:
     assert ListenerState.objects.get().restarts == 0
     beat("mqtt", started_at=started_at + timedelta(seconds=9))
     assert ListenerState.objects.get().restarts == 1
+
+
+def test_several_processes_of_one_listener_are_shown_each_and_together(
+    acme: Tenant, acme_viewer: User, platform_admin: User, browser: MakeBrowser, beat: Beat
+) -> None:
+    ensure_membership(user=platform_admin, tenant=acme, role_names=["viewer"])
+    beat("mqtt", messages_per_second=100.0)
+    beat("mqtt", messages_per_second=300.0, number=2)
+    beat("mqtt", age=40, number=3)
+    text = browser(acme_viewer).get(PATH).content.decode()
+    for words in ("2 of 3 connected", "3 processes", "MQTT 1", "MQTT 2", "MQTT 3", "Silent"):
+        assert words in text
+    assert "host-1" not in text
+    text = browser(platform_admin).get(PATH).content.decode()
+    for words in ("100/s", "300/s", "400/s", "15,000,000 since their start"):
+        assert words in text
