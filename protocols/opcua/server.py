@@ -20,15 +20,14 @@ from asyncua import ua
 from asyncua.common.connection import TransportLimits
 from asyncua.common.utils import ServiceError
 from asyncua.crypto.permission_rules import User
-from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
 from asyncua.server.internal_server import InternalServer
-from asyncua.server.server import Server
 from asyncua.ua.status_codes import StatusCodes
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
 from protocols.opcua.address_space import PlantAddressSpace
+from protocols.opcua.bounded_server import CHUNK_BYTES, MAX_MESSAGE_BYTES, BoundedServer
 from protocols.opcua.command_nodes import CommandInput
 from protocols.opcua.command_writing import queue_written
 from protocols.opcua.identity import APPLICATION_NAME, Identity
@@ -38,8 +37,7 @@ from protocols.opcua.tree import NAMESPACE
 
 logger = logging.getLogger(__name__)
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-CHUNK_BYTES = 65_535
+STRANGER_SECONDS = 10.0  # from connecting to a session that is logged in
 LOGIN_SECONDS = 3.0
 REFRESH_SECONDS = 1.0
 THREADS = 2
@@ -60,6 +58,7 @@ class TenantInternalServer(InternalServer):
         self.find_command: Callable[[User, str], CommandInput | None] = lambda _user, _node: None
         self.queue_command: Callable[[User, CommandInput, Any], Any] = _queue_nothing
         self.max_connections = settings.IIOT_OPCUA_MAX_CLIENTS
+        self.max_pending_activation_seconds = STRANGER_SECONDS
         self.max_monitored_item_queue_size = 1_000
         self.allow_remote_admin = False
         self.supported_tokens = (ua.UserNameIdentityToken,)  # type: ignore[assignment]  # as Server.set_identity_tokens sets it
@@ -125,33 +124,6 @@ def _with_connection(work: Callable[[], T]) -> T:
         raise
 
 
-class _BoundedProtocol(OPCUAProtocol):
-    """Hangs up on a client that announces a chunk larger than any may be, before it is collected."""
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if len(self._buffer) > CHUNK_BYTES and self.transport is not None:
-            self.transport.close()
-            self._buffer = b""
-
-
-class _BoundedBinaryServer(BinaryServer):
-    def _make_protocol(self) -> OPCUAProtocol:
-        return _BoundedProtocol(
-            iserver=self.iserver, policies=self._policies, clients=self.clients, closing_tasks=self.closing_tasks, limits=self.limits
-        )
-
-
-class _BoundedServer(Server):
-    async def start(self) -> None:
-        await self._setup_server_nodes()
-        await self.iserver.start()
-        host, port = self._get_bind_socket_info()
-        self.bserver = _BoundedBinaryServer(self.iserver, host or "127.0.0.1", port or 0, self.limits)
-        self.bserver.set_policies(self._policies)
-        await self.bserver.start()
-
-
 class PlatformServer:
     """Starts, follows the database once a second, stops. All methods are coroutines of one loop."""
 
@@ -162,7 +134,7 @@ class PlatformServer:
         self._internal.prepare = self._prepare
         self._internal.find_command = self._find_command
         self._internal.queue_command = self._queue_command
-        self._server = _BoundedServer(iserver=self._internal)
+        self._server = BoundedServer(iserver=self._internal)
         self._bind, self._port = bind, port
         self._locks: dict[str, asyncio.Lock] = {}
         self._loaded_at: dict[str, float] = {}

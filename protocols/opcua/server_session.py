@@ -5,6 +5,7 @@ each service that names a node or a subscription is checked here; what nobody ne
 Source: OPC 10000-4 §5 (services), §7.39 (status codes).
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,7 +22,8 @@ from protocols.opcua.tree import is_of_tenant
 
 MAX_OPERATIONS = 10_000
 MAX_COMMANDS_PER_WRITE = 100
-MAX_SUBSCRIPTIONS = 20
+MAX_SUBSCRIPTIONS = 20  # of a session
+MAX_MONITORED_ITEMS = 10_000  # of a tenant
 SHORTEST_PUBLISHING_MS = 100.0
 _TOKEN_BYTES = 32
 
@@ -136,12 +138,29 @@ class TenantSession(InternalSession):
     async def create_monitored_items(self, params: ua.CreateMonitoredItemsParameters) -> list[ua.MonitoredItemCreateResult]:
         self._check_subscription(params.SubscriptionId)
         wanted = await self._look(params.ItemsToCreate)
-        params.ItemsToCreate = [item for item in wanted if self._is_visible(item.ItemToMonitor.NodeId)]
-        made = iter(await super().create_monitored_items(params))
-        unknown = StatusCodes.BadNodeIdUnknown
-        return [
-            next(made) if self._is_visible(item.ItemToMonitor.NodeId) else ua.MonitoredItemCreateResult(_status(unknown)) for item in wanted
-        ]
+        room = MAX_MONITORED_ITEMS - self._count_monitored_items()
+        results = []
+        for item in wanted:
+            if not self._is_visible(item.ItemToMonitor.NodeId):
+                results.append(ua.MonitoredItemCreateResult(_status(StatusCodes.BadNodeIdUnknown)))
+                continue
+            if room <= 0:
+                results.append(ua.MonitoredItemCreateResult(_status(StatusCodes.BadTooManyMonitoredItems)))
+                continue
+            room -= 1
+            params.ItemsToCreate = [item]
+            results += await super().create_monitored_items(params)
+            await asyncio.sleep(0)  # others get their turn in between
+        return results
+
+    def _count_monitored_items(self) -> int:
+        """Count those of all sessions of the tenant: it shares the server with others."""
+        if not isinstance(self.user, TenantUser):
+            return MAX_MONITORED_ITEMS
+        slug = self.user.slug
+        sessions = {session.session_id for session in self.iserver.tenant_sessions if getattr(session.user, "slug", None) == slug}
+        subscriptions = self.subscription_service.subscriptions.values()
+        return sum(len(sub.monitored_item_srv._monitored_items) for sub in subscriptions if sub.session_id in sessions)  # noqa: SLF001  # asyncua counts them nowhere else
 
     # --- Services that name subscriptions
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from iiot_site.lib.plant_network import DEFAULT_NETWORKS, OutsidePlantError, resolve_in_plant
+from iiot_site.lib.plant_network import DEFAULT_NETWORKS, OutsidePlantError, list_own_addresses, resolve_in_plant
 
 
 @pytest.mark.parametrize("host", ["10.1.2.3", "192.168.0.9", "172.31.0.1", "100.64.0.1", "fd00::1"])
@@ -39,3 +39,16 @@ def test_an_entry_may_open_one_port_alone() -> None:
 def test_a_name_without_an_address_is_told(host: str) -> None:
     with pytest.raises(OutsidePlantError):
         resolve_in_plant(host, 502, networks=[])
+
+
+@pytest.mark.parametrize("host", ["10.4.0.9", "::ffff:10.4.0.9", "fd00::9"])
+def test_addresses_of_this_host_are_open_only_where_an_entry_names_them(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iiot_site.lib.plant_network.list_own_addresses", lambda: ["10.4.0.9", "fd00::9"])
+    with pytest.raises(OutsidePlantError):
+        resolve_in_plant(host, 502, networks=DEFAULT_NETWORKS)
+    assert resolve_in_plant(host, 502, networks=[*DEFAULT_NETWORKS, "10.4.0.9:502", "fd00::9/128"])
+    assert resolve_in_plant("10.4.0.8", 502, networks=DEFAULT_NETWORKS) == "10.4.0.8"
+
+
+def test_this_host_has_addresses_and_loopback_is_not_among_them() -> None:
+    assert "127.0.0.1" not in list_own_addresses()

@@ -15,6 +15,7 @@ from asyncua.common.node import Node
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.crypto.uacrypto import CertProperties
 from asyncua.ua.uaerrors import UaStatusCodeError
+from django.conf import LazySettings
 from django.db import connections
 from django.utils import timezone
 from django_tenants.utils import tenant_context
@@ -328,3 +329,39 @@ class _Heard:
         async with asyncio.timeout(10):
             while not is_enough(self.values):
                 await asyncio.sleep(0.05)
+
+
+async def test_a_tenant_has_a_bound_of_monitored_items_over_all_its_sessions(
+    pumps: dict[str, Device], acme: Tenant, platform_identity: Identity, client_identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocols.opcua.server_session.MAX_MONITORED_ITEMS", 3)
+    key = await sync_to_async(issue_key)(acme, "telemetry:read")
+    async with (
+        running(platform_identity) as server,
+        connected(server, client_identity, "acme", key) as first,
+        connected(server, client_identity, "acme", key) as second,
+    ):
+        for client, count in ((first, 2), (second, 1)):
+            node = await plant_node(client, "acme/pump-7/temperature")
+            subscription = await client.create_subscription(500, _Heard())
+            handles = await subscription.subscribe_data_change([node] * 2)
+            assert isinstance(handles, list)
+            assert sum(isinstance(handle, int) for handle in handles) == count
+
+
+async def test_connections_that_nobody_logs_in_on_lock_nobody_out(
+    acme: Tenant, platform_identity: Identity, client_identity: Identity, settings: LazySettings
+) -> None:
+    settings.IIOT_OPCUA_MAX_CLIENTS = 15
+    key = await sync_to_async(issue_key)(acme, "telemetry:read")
+    async with running(platform_identity) as server:
+        strangers = [
+            await asyncio.open_connection("127.0.0.1", server.port, local_addr=(f"127.0.0.{host}", 0)) for host in (2, 3) for _ in range(12)
+        ]
+        await asyncio.sleep(0.1)
+        refused = [reader.at_eof() or reader._transport.is_closing() for reader, _ in strangers]  # type: ignore[attr-defined]
+        assert sum(refused) >= 4  # two of each address
+        async with connected(server, client_identity, "acme", key) as client:
+            assert await names_below(await plant_node(client, "IIoT")) == ["acme"]
+        for _, writer in strangers:
+            writer.close()
