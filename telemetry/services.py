@@ -217,11 +217,28 @@ def _rejected_message(rejection: NewRejection) -> RejectedMessage:
     )
 
 
+# The newest of each device and reason first, then the second newest of each, and so on, until the count is reached.
+_TRIM_SQL = """
+DELETE FROM telemetry_rejectedmessage WHERE id IN (
+    SELECT id FROM (
+        SELECT id, received_at, row_number() OVER (PARTITION BY device_id, reason ORDER BY received_at DESC, id DESC) AS place
+        FROM telemetry_rejectedmessage
+    ) AS placed ORDER BY place, received_at DESC, id DESC OFFSET %s
+)
+"""
+
+
 @transaction.atomic
 def trim_rejections() -> int:
-    """Delete all but the newest rejected messages of the current tenant; return how many went."""
+    """Delete what is too much of the current tenant's rejected messages; return how many went.
+
+    Each device and reason keeps as many of its newest as the others leave room for: a flood pushes out its own alone.
+    """
     if not try_lock_in_schema("rejected messages"):
         return 0  # another process is at it
     kept = settings.IIOT_REJECTED_MESSAGES_KEPT_COUNT
-    surplus = RejectedMessage.objects.order_by("-received_at", "-id").values("id")[kept:]
-    return RejectedMessage.objects.filter(id__in=surplus).delete()[0]
+    if RejectedMessage.objects.count() <= kept:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(_TRIM_SQL, [kept])
+        return cursor.rowcount

@@ -1,3 +1,5 @@
+from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -125,3 +127,14 @@ def test_only_the_newest_rejections_are_kept_even_in_a_flood(in_acme: Tenant) ->
     record_rejections(rejections=[rejection(n) for n in range(30)])
     assert sorted(m.received_at for m in RejectedMessage.objects.all()) == [NOW + timedelta(seconds=n) for n in range(20, 30)]
     assert trim_rejections() == 0
+
+
+@override_settings(IIOT_REJECTED_MESSAGES_KEPT_COUNT=10)
+def test_a_flood_of_rejections_pushes_out_no_other_devices_and_no_other_reasons(in_acme: Tenant, make_device: MakeDevice) -> None:
+    flooding, quiet = make_device("pump-1"), make_device("pump-2")
+    record_rejections(rejections=[rejection(n, device_id=quiet.id) for n in range(3)])
+    record_rejections(rejections=[replace(rejection(5, device_id=flooding.id), reason="too_old")])
+    record_rejections(rejections=[rejection(n, device_id=flooding.id) for n in range(10, 40)])
+    kept = Counter((message.device, message.reason) for message in RejectedMessage.objects.select_related("device"))
+    reason = rejection(0).reason
+    assert kept == {(quiet, reason): 3, (flooding, "too_old"): 1, (flooding, reason): 6}
