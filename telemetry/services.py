@@ -241,4 +241,4 @@ def trim_rejections() -> int:
         return 0
     with connection.cursor() as cursor:
         cursor.execute(_TRIM_SQL, [kept])
-        return cursor.rowcount
+        return int(cursor.rowcount)
