@@ -34,6 +34,13 @@ CREDENTIAL_TAGS = {
     "expired": ("offline", "alert-triangle", "Expired"),
     "revoked": ("never", "x", "Revoked"),
 }
+COMMAND_TAGS = {
+    "queued": ("low", "hourglass", "Queued"),
+    "sent": ("low", "send", "Sent"),
+    "acknowledged": ("good", "check", "Acknowledged"),
+    "failed": ("bad", "x", "Failed"),
+    "expired": ("uncertain", "clock-pause", "Expired"),
+}
 QUALITY_ICONS = {"good": "check", "uncertain": "question-mark", "bad": "x"}
 
 
@@ -71,6 +78,18 @@ def status_tag(status: str) -> SafeString:
 def credential_tag(state: str) -> SafeString:
     """A credential's state as icon and word."""
     return _tag(*CREDENTIAL_TAGS[state])
+
+
+@register.simple_tag
+def command_tag(state: str) -> SafeString:
+    """A command's state as icon and word."""
+    return _tag(*COMMAND_TAGS[state])
+
+
+@register.filter
+def as_json(value: object) -> str:
+    """A value as JSON on one line."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 @register.simple_tag

@@ -18,8 +18,10 @@ from alerting.views import list_by_urgency
 from devices.models import Device, DeviceCredential, DeviceType, Metric
 from devices.selectors import list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES
+from iiot_site.web.command_views import commands_context, form_context
 from iiot_site.web.credential_views import list_working_rows
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
+from iiot_site.web.state_views import state_context
 from telemetry.device_health import load_device_health
 from telemetry.selectors import list_latest
 from tenants.page_access import page
@@ -94,6 +96,10 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
         "credentials": list_working_rows(device) if allows(permissions, "credential:read") else None,
         "how_to_send": _how_to_send(request, device, example=next(iter(numbers), "temperature")),
     }
+    if allows(permissions, "command:read"):
+        context |= commands_context(device) | form_context(device)
+    if allows(permissions, "state:read"):
+        context |= state_context(device)
     return render(request, "devices/device.html", context)
 
 

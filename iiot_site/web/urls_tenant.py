@@ -4,6 +4,7 @@ from django.urls import path
 
 from iiot_site.web import (
     codec_views,
+    command_views,
     credential_views,
     device_views,
     frame_views,
@@ -13,6 +14,7 @@ from iiot_site.web import (
     onboarding_views,
     opcua_views,
     overview_views,
+    state_views,
 )
 
 urlpatterns = [
@@ -30,6 +32,12 @@ urlpatterns = [
     path("devices/<uuid:device_id>/health", device_views.show_device_health, name="device-health"),
     path("devices/<uuid:device_id>/frames", frame_views.show_frames, name="device-frames"),
     path("devices/<uuid:device_id>/chart", device_views.show_device_chart, name="device-chart"),
+    path("devices/<uuid:device_id>/commands", command_views.show_commands, name="device-commands"),
+    path("devices/<uuid:device_id>/commands/form", command_views.show_command_form, name="device-command-form"),
+    path("devices/<uuid:device_id>/commands/send", command_views.send_command, name="device-command-send"),
+    path("devices/<uuid:device_id>/state", state_views.show_state, name="device-state-part"),
+    path("devices/<uuid:device_id>/state/form", state_views.show_state_form, name="device-state-form"),
+    path("devices/<uuid:device_id>/state/save", state_views.save_state, name="device-state-save"),
     path("devices/<uuid:device_id>/credentials", credential_views.show_credentials, name="device-credentials"),
     path("devices/<uuid:device_id>/credentials/issue", credential_views.issue_device_credential, name="device-credential-issue"),
     path(
