@@ -1,23 +1,30 @@
 """The Celery application. Tasks carry the tenant's schema in a header (tenant-schemas-celery)."""
 
 import gc
+import logging
 import os
+import time
 from typing import Any
 
-from celery.signals import beat_init, celeryd_init, worker_before_create_process, worker_ready
+import redis
+from celery.signals import after_task_publish, beat_init, celeryd_init, worker_before_create_process, worker_ready
 from tenant_schemas_celery.app import CeleryApp, get_schema_name_from_task
 from tenant_schemas_celery.task import TenantTask
 
 from iiot_site.lib.errors import IIoTError
 from iiot_site.lib.readiness import report_ready
+from iiot_site.lib.redis_guard import redis_client
 from iiot_site.lib.schemas import current_schema
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
+
+logger = logging.getLogger(__name__)
 
 PUBLIC_SCHEMA = "public"
 MAX_SCHEMA_RETRIES = 10
 LAST_RETRY_SECONDS = 30
 WORKER_SOCKET_TIMEOUT_SECONDS = 30
+BEAT_KEY = "iiot:beat-ticked"
 
 
 class SchemaNotEnteredError(IIoTError):
@@ -55,6 +62,20 @@ app.autodiscover_tasks()
 def let_workers_wait(conf: Any, **_: Any) -> None:
     """Give a worker, whom nobody waits for, more time for Redis than whoever sends within a request."""
     conf.broker_transport_options = {**conf.broker_transport_options, "socket_timeout": WORKER_SOCKET_TIMEOUT_SECONDS}
+
+
+@beat_init.connect
+def tell_of_ticks(**_: Any) -> None:
+    """Let beat note each task that it has sent; `iiot_site.health` looks how long ago that was."""
+    after_task_publish.connect(note_tick)
+
+
+def note_tick(**_: Any) -> None:
+    """Note that beat ticks. Best effort: a Redis that is away is told of elsewhere."""
+    try:
+        redis_client(0).set(BEAT_KEY, time.time())
+    except redis.RedisError as exc:
+        logger.warning("beat's tick was not noted: %s", exc)
 
 
 @worker_ready.connect

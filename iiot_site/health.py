@@ -21,6 +21,7 @@ from cachetools import TTLCache, cached
 from django.conf import settings
 from django.utils import timezone
 
+from iiot_site.celery import BEAT_KEY
 from iiot_site.celery import app as celery_app
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 LIMIT_SECONDS = 2.0
 HEARTBEAT_WITHIN = timedelta(seconds=20)
 State = Literal["ok", "off", "failed"]
+TICK_WITHIN_SECONDS = 30.0
 WATCH_WITHIN = timedelta(seconds=60)
 CLOCK_TOLERANCE = timedelta(seconds=5)
 CLOCK_SET_SHOWN = timedelta(hours=24)
@@ -99,6 +101,15 @@ def check_worker() -> Check:
     return Check("failed", "No worker answers: rules and tenant creation wait. Look at worker.log.")
 
 
+def check_beat() -> Check:
+    """Celery's beat sends what is due; the shortest of its periods is 5 s."""
+    with redis.Redis.from_url(f"{settings.REDIS_URL}/0", socket_timeout=LIMIT_SECONDS, socket_connect_timeout=LIMIT_SECONDS) as client:
+        ticked: Any = client.get(BEAT_KEY)
+    if ticked is None or time.time() - float(ticked) > TICK_WITHIN_SECONDS:
+        return Check("failed", "Nothing periodic happens: roll-ups, silent devices, commands that expire. Look at beat.log.")
+    return Check("ok")
+
+
 def check_listeners() -> Check:
     """Every listener that was started reports itself as connected; that of AMQP counts with its broker."""
     listeners = _list_listeners(is_amqp=False)
@@ -158,6 +169,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "mqtt": check_mqtt,
     "amqp": check_amqp,
     "worker": check_worker,
+    "beat": check_beat,
     "listeners": check_listeners,
     "watch": check_watch,
     "clock": check_clock,

@@ -9,10 +9,12 @@ from django.test import Client, override_settings
 from django.utils import timezone
 
 from iiot_site import health
+from iiot_site.celery import BEAT_KEY, note_tick
 from iiot_site.health import Check, run_checks
+from iiot_site.lib.redis_guard import redis_client
 from protocols.services import Heartbeat, record_heartbeat
 
-NAMES = {"postgres", "redis", "mqtt", "amqp", "worker", "listeners", "watch", "clock"}
+NAMES = {"postgres", "redis", "mqtt", "amqp", "worker", "beat", "listeners", "watch", "clock"}
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,16 @@ def test_the_amqp_listener_counts_with_its_broker_and_not_with_the_others() -> N
     assert health.check_listeners() == Check("ok", "mqtt")
     with override_settings(AMQP_URL="amqp://user:secret@127.0.0.1:9"):
         assert health.check_amqp() == Check("failed", "amqp is connecting: AMQP messages wait in the broker.")
+
+
+def test_a_beat_that_has_not_ticked_for_long_has_failed() -> None:
+    redis_client(0).delete(BEAT_KEY)
+    assert health.check_beat().state == "failed"
+    note_tick()
+    assert health.check_beat() == Check("ok")
+    redis_client(0).set(BEAT_KEY, time.time() - 31)
+    assert "beat.log" in health.check_beat().detail
+    redis_client(0).delete(BEAT_KEY)
 
 
 def test_a_port_where_nobody_listens_has_failed() -> None:
