@@ -11,4 +11,4 @@ import uvicorn
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.main()
+    uvicorn.main(["--http", "iiot_site.web_protocol:HttpProtocol", *sys.argv[1:]])

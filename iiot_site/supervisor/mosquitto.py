@@ -31,6 +31,7 @@ max_queued_messages 0
 max_queued_bytes 268435456
 max_inflight_messages 15000
 max_packet_size 1048576
+max_connections 15000
 set_tcp_nodelay true
 log_dest stderr
 log_type error
