@@ -1,7 +1,7 @@
 """Over which protocol the platform reaches a device by itself, and waking whoever speaks it.
 
-Whatever goes to devices uses this: commands and desired state. Who sends wakes on `pg_notify(COMMANDS_CHANNEL, schema)` and
-asks the timers of its kind, so that a hundred idle tenants cost one query.
+Whatever goes to devices uses this: commands and desired state. Who sends wakes on
+`pg_notify(COMMANDS_CHANNEL, "<schema> <device key>")` and asks the timers of its kind, so that a hundred idle tenants cost one query.
 """
 
 from collections.abc import Sequence
@@ -77,4 +77,4 @@ def wake_senders(device: Device, now: datetime) -> None:
         if protocol in PUSHING_PROTOCOLS:
             set_timer(schema=schema, kind=timer_kind(protocol), due_at=now)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [COMMANDS_CHANNEL, schema])
+        cursor.execute("SELECT pg_notify(%s, %s)", [COMMANDS_CHANNEL, f"{schema} {device.key}"])

@@ -1,4 +1,7 @@
-"""The web process: HTTP to Django, WebSockets on `/ws/live` to the live consumer, with or without `/t/<slug>` before it."""
+"""The web process: HTTP to Django, long polls before it, and WebSockets on `/ws/live` to the live consumer.
+
+All with or without `/t/<slug>` before it.
+"""
 
 import os
 import re
@@ -15,16 +18,18 @@ django_application = get_asgi_application()
 require_secret_key()  # a web server runs no system checks
 
 from iiot_site.live_consumer import LiveConsumer  # noqa: E402 - models can be imported only once Django is set up
+from iiot_site.long_poll import LongPoll  # noqa: E402 - as above
 from iiot_site.web_pulse import start_web_pulse  # noqa: E402 - as above
 
 _LIVE_PATH = re.compile(r"(?:/t/(?P<slug>[^/]+))?/ws/live\Z")
+_http_application = LongPoll(django_application)
 _live_application = LiveConsumer.as_asgi()
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """Dispatch a connection; a WebSocket to any other path is refused as one to an unknown tenant is."""
     if scope["type"] == "http":
-        await django_application(scope, receive, send)  # type: ignore[arg-type]  # the stubs type the scope as a dict
+        await _http_application(scope, receive, send)
     elif scope["type"] == "websocket":
         match = _LIVE_PATH.match(scope["path"])
         if match is None:

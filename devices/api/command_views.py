@@ -20,12 +20,16 @@ from devices.command_schema import NAME_PATTERN
 from devices.models import Command, Device
 from devices.types import CommandRef
 from iiot_site.lib.routers import UUID_PATTERN
+from iiot_site.lib.schemas import current_schema
 from iiot_site.lib.serializers import SecondsField, StrictSerializer
 
 NEW_EXAMPLE = OpenApiExample(
     "Set a pump's speed", {"name": "set_speed", "payload": {"rpm": 1450}, "expires_in_seconds": 3600}, request_only=True
 )
 RESPONSE_EXAMPLE = OpenApiExample("Done", {"status": "ok", "data": {"rpm": 1448}}, request_only=True)
+# Of an answer without commands: whose may be waited for. `iiot_site.long_poll` reads it and takes it away.
+WAITING_HEADER = "X-IIoT-Waits-For"
+WAIT = OpenApiParameter("wait", int, description="Seconds for which to wait until there is a command, 60 at most.")
 KEY_HEADER = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="At most 80 characters. The same key again queues nothing more."
 )
@@ -139,12 +143,13 @@ class OwnCommandsView(APIView):
     authentication_classes = (DeviceTokenAuthentication,)
     permission_classes = (IsDevice,)
 
-    @extend_schema(responses=CommandListSerializer)
+    @extend_schema(responses=CommandListSerializer, parameters=[WAIT])
     def get(self, request: Request) -> Response:
         """Return the commands that wait for an answer, the oldest first; each comes again until it is answered or expires."""
         device: Any = request.principal.device  # type: ignore[attr-defined]  # set by authentication
         commands = command_services.claim_commands_of_device(device_id=device.id, now=timezone.now())
-        return Response(CommandListSerializer({"commands": commands}).data)
+        headers = {} if commands or "wait" not in request.query_params else {WAITING_HEADER: f"{current_schema()} {device.key}"}
+        return Response(CommandListSerializer({"commands": commands}).data, headers=headers)
 
 
 class OwnResponseView(APIView):
