@@ -1,6 +1,7 @@
 """The nodes of tenants that have somebody logged in, kept as the plan and the latest values say."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,9 +50,11 @@ class PlantAddressSpace:
     async def replace_plan(self, slug: str, plan: Mapping[str, PlannedNode]) -> None:
         """Make a tenant's nodes what `plan` says; what has not changed stays, and so do its subscriptions."""
         tree = self.trees.setdefault(slug, TenantTree())
-        surplus = [node_id for node_id, node in tree.nodes.items() if plan.get(node_id) != node]
-        await self._delete(tree, surplus)
-        # What stood below a node that was made anew went with it.
+        await self._delete(tree, [node_id for node_id, node in tree.nodes.items() if plan.get(node_id) != node])
+        orphans: dict[str, list[PlannedNode]] = defaultdict(list)  # by the parent that is made anew
+        for node in tree.nodes.values():
+            if node.parent not in tree.nodes:
+                orphans[node.parent].append(node)
         missing = [node for node_id, node in plan.items() if node_id not in tree.nodes]
         for start in range(0, len(missing), NODES_AT_ONCE):
             part = missing[start : start + NODES_AT_ONCE]
@@ -62,6 +65,7 @@ class PlantAddressSpace:
                 if node.kind in _TYPES:
                     nothing = StatusCodes.BadNotReadable if node.command else StatusCodes.BadWaitingForInitialData
                     await self._server.write_attribute_value(self._node_id(node.id), _without_value(nothing))
+                await self._adopt(node, orphans.get(node.id, ()))
             await asyncio.sleep(0)
 
     async def show_values(self, slug: str, rows: Sequence[NodeValueRow]) -> None:
@@ -88,20 +92,38 @@ class PlantAddressSpace:
         if tree is not None:
             await self._delete(tree, list(tree.nodes))
 
-    async def _delete(self, tree: TenantTree, node_ids: Sequence[str]) -> None:
-        doomed = set(node_ids)
-        doomed |= {node_id for node_id in tree.nodes if any(node_id.startswith(f"{parent}/") for parent in node_ids)}
-        ordered = sorted(doomed, key=len, reverse=True)
-        for start in range(0, len(ordered), NODES_AT_ONCE):
-            parameters = ua.DeleteNodesParameters()
-            parameters.NodesToDelete = [
-                ua.DeleteNodesItem(self._node_id(node_id), True) for node_id in ordered[start : start + NODES_AT_ONCE]
-            ]
-            await self._server.isession.delete_nodes(parameters)
+    async def _adopt(self, parent: PlannedNode, children: Sequence[PlannedNode]) -> None:
+        """Let a node that was made anew lead again to what stayed below it."""
+        for start in range(0, len(children), NODES_AT_ONCE):
+            references = [self._make_reference(parent, child) for child in children[start : start + NODES_AT_ONCE]]
+            for status in await self._server.isession.add_references(references):
+                status.check()
             await asyncio.sleep(0)
-        for node_id in ordered:
-            tree.nodes.pop(node_id, None)
-            tree.shown.pop(node_id, None)
+
+    async def _delete(self, tree: TenantTree, node_ids: Sequence[str]) -> None:
+        doomed = {self._node_id(node_id) for node_id in node_ids}
+        # asyncua would look through the whole address space for references to each of them: minutes for thousands.
+        for parent in {tree.nodes[node_id].parent for node_id in node_ids} - set(node_ids):
+            data = self._server.aspace.get(self._node_id(parent))
+            if data is not None:
+                data.references = [reference for reference in data.references if reference.NodeId not in doomed]
+        for start in range(0, len(node_ids), NODES_AT_ONCE):
+            part = node_ids[start : start + NODES_AT_ONCE]
+            parameters = ua.DeleteNodesParameters()
+            parameters.NodesToDelete = [ua.DeleteNodesItem(self._node_id(node_id), False) for node_id in part]
+            await self._server.isession.delete_nodes(parameters)
+            for node_id in part:
+                tree.nodes.pop(node_id, None)
+                tree.shown.pop(node_id, None)
+            await asyncio.sleep(0)
+
+    def _make_reference(self, parent: PlannedNode, child: PlannedNode) -> ua.AddReferencesItem:
+        item = ua.AddReferencesItem()
+        item.SourceNodeId, item.TargetNodeId = self._node_id(parent.id), self._node_id(child.id)
+        item.ReferenceTypeId = _standard(_reference_type(child))
+        item.IsForward = True
+        item.TargetNodeClass = ua.NodeClass.Variable if child.kind in _TYPES else ua.NodeClass.Object
+        return item
 
     def _node_id(self, text: str) -> ua.NodeId:
         return ua.NodeId(ua.String(text), ua.Int16(self.index))
@@ -110,10 +132,10 @@ class PlantAddressSpace:
         item = ua.AddNodesItem()
         item.RequestedNewNodeId = self._node_id(node.id)
         item.BrowseName = ua.QualifiedName(ua.String(node.browse_name), ua.UInt16(self.index))
-        item.ParentNodeId = self._node_id(node.parent)
+        item.ParentNodeId, item.ReferenceTypeId = self._node_id(node.parent), _standard(_reference_type(node))
         attributes: ua.ObjectAttributes | ua.VariableAttributes
         if node.kind in _TYPES:
-            item.NodeClass, item.ReferenceTypeId = ua.NodeClass.Variable, _standard(ObjectIds.HasComponent)
+            item.NodeClass = ua.NodeClass.Variable
             item.TypeDefinition = _standard(ObjectIds.BaseDataVariableType)
             attributes = ua.VariableAttributes()
             data_type, variant_type = _TYPES[node.kind]
@@ -124,13 +146,18 @@ class PlantAddressSpace:
             attributes.AccessLevel = attributes.UserAccessLevel = access.mask
             attributes.MinimumSamplingInterval = 1000.0
         else:
-            item.NodeClass, item.ReferenceTypeId = ua.NodeClass.Object, _standard(ObjectIds.Organizes)
+            item.NodeClass = ua.NodeClass.Object
             item.TypeDefinition = _standard(ObjectIds.FolderType if node.kind == "folder" else ObjectIds.BaseObjectType)
             attributes = ua.ObjectAttributes()
         attributes.DisplayName = ua.LocalizedText(node.display_name)
         attributes.Description = ua.LocalizedText(node.description)
         item.NodeAttributes = attributes
         return item
+
+
+def _reference_type(node: PlannedNode) -> int:
+    """Return how a node's parent refers to it."""
+    return ObjectIds.HasComponent if node.kind in _TYPES else ObjectIds.Organizes
 
 
 def _standard(identifier: int) -> ua.ExpandedNodeId:
