@@ -136,8 +136,8 @@ class ListenerCore:
         self.is_stopping = True
         self._writer.request_stop()
 
-    def wait_for_database(self, load: Callable[[], None]) -> bool:
-        """Run `load`, which reads from the database, until it succeeds; False when told to stop first."""
+    def wait_for_database(self, load: Callable[[], None] = do_nothing) -> bool:
+        """Claim a number, and credit for the time since the last heartbeat, then `load`; try until it succeeds. False when told to stop."""
         while not self.is_stopping:
             try:
                 away_seconds = seconds_since_heartbeat(name=self.name, now=timezone.now())

@@ -51,14 +51,12 @@ class AmqpListener:
             on_beat=self._prune,
             find_error=lambda: (login_sync.last_error if login_sync else "") or self._dispatcher.last_error,
         )
-        self._consumer = Consumer(
-            address, prefetch=PREFETCH, take=self._take, on_ready=self._on_ready, on_problem=self._core.mark_connecting
-        )
+        self._consumer = Consumer(address, prefetch=PREFETCH, take=self._take, on_ready=self._on_ready, on_problem=self._on_problem)
         self._memory = _Memory()
         self._sender = CommandSender(address)
         self._dispatcher = CommandDispatcher(protocol=PROTOCOL, send=self._sender.send, is_ready=self._sender.is_ready)
         self._count = 0
-        self._count_at_connect = 0
+        self._count_at_connect: int | None = None  # None while there is no connection
 
     @property
     def last_error(self) -> str:
@@ -71,6 +69,8 @@ class AmqpListener:
 
     def run(self) -> None:
         """Listen until told to stop."""
+        if not self._core.wait_for_database():
+            return
         if self._login_sync is not None:
             self._login_sync.start()
         self._memory.start()
@@ -101,8 +101,9 @@ class AmqpListener:
         )
 
     def _prune(self) -> None:
-        now = next_count(0)
-        if self._count_at_connect and now - self._count_at_connect > KEPT_SECONDS * 1_000_000:
+        """Forget what would have come again, once the broker has had the time to send it."""
+        now, connected_at = next_count(0), self._count_at_connect
+        if connected_at is not None and now - connected_at > KEPT_SECONDS * 1_000_000:
             forget_older(than=now - KEPT_SECONDS * 1_000_000)
 
     # --- The consumer's thread
@@ -111,6 +112,10 @@ class AmqpListener:
         self._count_at_connect = next_count(0)
         logger.info("listening to RabbitMQ")
         self._core.mark_connected()
+
+    def _on_problem(self, problem: str) -> None:
+        self._count_at_connect = None
+        self._core.mark_connecting(problem)
 
     def _take(self, session: int, arrivals: Sequence[Arrival]) -> None:
         """Queue messages; waits while the buffer is full, which stops reading from the socket."""

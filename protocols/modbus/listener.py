@@ -25,7 +25,6 @@ from protocols.following import SettingsFollower, TenantSettings
 from protocols.listening import ListenerCore
 from protocols.modbus.poller import CONNECTED, FAILING, Poller
 from protocols.types import BatchOutcome, RawMessage
-from tenants.selectors import list_active_tenants
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ class ModbusListener:
     def run(self) -> None:
         """Poll until told to stop."""
         _raise_file_limit()
-        if self._core.wait_for_database(_ask_database):
+        if self._core.wait_for_database():
             self._core.run(connect=self._connect, disconnect=self._disconnect)
 
     # --- Main thread
@@ -135,10 +134,6 @@ class ModbusListener:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-
-def _ask_database() -> None:
-    list_active_tenants()
 
 
 def _is_worth_writing(report: ConnectionReport, written: ConnectionReport | None) -> bool:

@@ -1,8 +1,7 @@
 """Reads the OPC UA servers of all tenants, writes the commands of their devices there, and runs our own.
 
 Five threads: one runs an asyncio loop with a session per server, the main thread stores, a third follows what tenants
-configure, a fourth serves, a fifth
-writes. A server that does not answer holds up nobody.
+configure, a fourth serves, a fifth writes. A server that does not answer holds up nobody.
 """
 
 import asyncio
@@ -20,6 +19,7 @@ from django_tenants.utils import schema_context
 from connections.opcua_services import record_opcua_report
 from connections.opcua_types import OpcUaReport, OpcUaTarget
 from devices.services import record_activity
+from iiot_site.lib.clock import put_on_database_clock
 from protocols.commands import CommandDispatcher
 from protocols.following import SettingsFollower, TenantSettings
 from protocols.listening import ListenerCore
@@ -32,10 +32,10 @@ from protocols.opcua.settings import OpcUaSettings, load_opcua_settings
 from protocols.opcua.values import LastValue
 from protocols.resolution import resolve_devices
 from protocols.types import BatchOutcome, RawMessage
-from tenants.selectors import list_active_tenants
 
 logger = logging.getLogger(__name__)
 
+PROTOCOL = "opcua"
 WAIT_FOR_ROOM_SECONDS = 0.05
 # That a server said something is worth a write this much after the last one that was written.
 HEARD_STEP = timedelta(seconds=15)
@@ -51,7 +51,7 @@ class OpcUaListener:
     def __init__(self, identity: Identity, *, ready_file: Path | None = None) -> None:
         self._identity = identity
         self._core = ListenerCore(
-            name="opcua", acknowledge=self._acknowledge, ready_file=ready_file, on_beat=self.write_states, find_error=self._find_error
+            name=PROTOCOL, acknowledge=self._acknowledge, ready_file=ready_file, on_beat=self.write_states, find_error=self._find_error
         )
         self._commits = Commits()
         self._follower = SettingsFollower(load=load_opcua_settings, publish=self._on_settings)
@@ -62,7 +62,7 @@ class OpcUaListener:
         self._follower_has_loaded = threading.Event()
         self._sessions: dict[Key, ServerSession] = {}  # changed in the loop's thread only
         self._dispatcher = CommandDispatcher(
-            protocol="opcua", send=NodeCommands(self._sessions, self._loop).send, is_ready=self._follower_has_loaded.is_set
+            protocol=PROTOCOL, send=NodeCommands(self._sessions, self._loop).send, is_ready=self._follower_has_loaded.is_set
         )
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._surplus: dict[Key, OpcUaReport] = {}
@@ -74,7 +74,7 @@ class OpcUaListener:
 
     def run(self) -> None:
         """Read until told to stop."""
-        if self._core.wait_for_database(_ask_database):
+        if self._core.wait_for_database():
             self._core.run(connect=self._connect, disconnect=self._disconnect)
 
     # --- Main thread
@@ -124,7 +124,8 @@ class OpcUaListener:
         session = self._sessions.get(key)
         if session is not None and heard_at is not None:
             devices = resolve_devices(key[0], session.list_live_devices())
-            record_activity(seen={device.id: heard_at for device in devices.values()})
+            seen_at = put_on_database_clock(heard_at)
+            record_activity(seen={device.id: seen_at for device in devices.values()}, via=PROTOCOL)
 
     # --- The settings' thread
 
@@ -180,10 +181,6 @@ class OpcUaListener:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(CLOSING_SECONDS)
-
-
-def _ask_database() -> None:
-    list_active_tenants()
 
 
 def _report(session: ServerSession) -> OpcUaReport:

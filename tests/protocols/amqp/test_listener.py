@@ -3,15 +3,18 @@
 import json
 import struct
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.db import OperationalError
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from protocols import writer
+from protocols.amqp.address import parse_broker_url
+from protocols.amqp.listener import AmqpListener
 from protocols.amqp.names import DEAD_QUEUE, TELEMETRY_QUEUE
 from protocols.models import DeliveryWindow, ListenerState, UnroutedCount
 from protocols.pipeline import process_messages
@@ -64,6 +67,35 @@ def test_what_came_while_no_listener_ran_is_stored_later(acme: Tenant, platform:
     with run_listener():
         wait_until(lambda: len(values(acme)) == 3)
     assert values(acme) == [1, 2, 3]
+
+
+def test_what_came_during_an_outage_of_ours_is_no_flood(
+    acme: Tenant, platform: Publisher, run_listener: RunListener, settings: LazySettings
+) -> None:
+    settings.IIOT_DEVICE_MESSAGES_PER_SECOND = 1.0
+    long_ago = timezone.now() - timedelta(seconds=100)
+    ListenerState.objects.create(name="amqp", host="other", pid=1, state="connected", started_at=long_ago, heartbeat_at=long_ago)
+    for number in range(60):
+        platform.publish(untimed(number))
+    with run_listener():
+        wait_until(lambda: platform.waiting() == 0)
+        wait_until(lambda: len(values(acme)) == 60)
+    with tenant_context(acme):
+        assert not RejectedMessage.objects.exists()
+
+
+def test_memories_are_kept_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.amqp.listener.KEPT_SECONDS", 0)
+    DeliveryWindow.objects.create(consumer="amqp/1/1", delivery_until=1, packet_ids=[1], digests=[1])
+    listener = AmqpListener(parse_broker_url("amqp://127.0.0.1:1"))
+    listener._on_ready()
+    listener._on_problem("gone")
+    listener._prune()
+    assert DeliveryWindow.objects.exists()
+
+    listener._on_ready()
+    listener._prune()
+    assert not DeliveryWindow.objects.exists()
 
 
 def test_the_content_type_names_the_format(acme: Tenant, platform: Publisher, run_listener: RunListener) -> None:

@@ -178,4 +178,5 @@ def test_a_device_whose_values_do_not_change_stays_online_while_its_server_is_he
 
     first = last_seen()
     wait_until(lambda: last_seen() >= first + timedelta(seconds=4), seconds=20)
+    assert pump.last_seen_via == "opcua"
     assert readings(acme) == [(20.0, 0)]
