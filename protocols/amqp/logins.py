@@ -74,14 +74,17 @@ class BrokerControl:
         users = ", ".join(f'<<"{name}">>' for name in plain)
         close = 'fun(User) -> rabbit_networking:close_all_user_connections(User, "credential revoked") end'
         control = json.loads(self._path.read_text(encoding="utf-8"))
-        done = subprocess.run(  # noqa: S603 - our own program, names checked above
-            [control["program"], "--quiet", "eval", f"lists:foreach({close}, [{users}])."],
-            env={**os.environ, **control["env"]},
-            capture_output=True,
-            text=True,
-            timeout=CONTROL_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - our own program, names checked above
+                [control["program"], "--quiet", "eval", f"lists:foreach({close}, [{users}])."],
+                env={**os.environ, **control["env"]},
+                capture_output=True,
+                text=True,
+                timeout=CONTROL_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise OSError(f"rabbitmqctl did not answer within {CONTROL_SECONDS} s") from exc
         if done.returncode not in {0, _NO_BROKER}:
             raise OSError(f"rabbitmqctl failed ({done.returncode}): {done.stderr.strip()[:300]}")
         logger.info("ended the connections of %d revoked logins", len(plain))

@@ -55,6 +55,16 @@ def test_what_could_not_be_ended_is_tried_again(ender: ConnectionEnder, broker: 
     assert broker.ended == ["acme/a"]
 
 
+def test_a_broker_that_does_not_answer_is_a_failure_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.amqp.logins.CONTROL_SECONDS", 0.1)
+    program = tmp_path / "rabbitmqctl"
+    program.write_text("#!/bin/sh\nexec sleep 10\n")
+    program.chmod(0o700)
+    (tmp_path / "control.json").write_text(f'{{"program": "{program}", "env": {{}}}}')
+    with pytest.raises(OSError, match="did not answer"):
+        BrokerControl(tmp_path / "control.json").end_connections(["acme/a"])
+
+
 def test_no_name_reaches_the_shell_or_erlang_that_is_not_a_plain_one(tmp_path: Path) -> None:
     program = tmp_path / "rabbitmqctl"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\nexit 69\n')
