@@ -173,7 +173,15 @@ def test_an_unknown_user_is_refused(connect: Callable[..., Client]) -> None:
 
 def test_a_device_cannot_publish_for_another_device_or_tenant(connect: Callable[..., Client]) -> None:
     platform = connect("iiot-platform").subscribe("#")
-    for topic in ("t/acme/fan/telemetry", "t/globex/pump/telemetry", "t/acme/pump/commands", "t/acme/fan/commands", "other"):
+    for topic in (
+        "t/acme/fan/telemetry",
+        "t/globex/pump/telemetry",
+        "t/acme/pump/commands",
+        "t/acme/fan/commands",
+        "t/acme/pump/alerts",
+        "t/acme/fan/alerts",
+        "other",
+    ):
         connect(PUMP).publish(topic)  # a client each: mosquitto acknowledges a refused publication, then hangs up
     connect(PUMP).publish("t/acme/pump/status")
     assert platform.topics_until("t/acme/pump/status") == ["t/acme/pump/status"]
@@ -184,7 +192,7 @@ def test_no_subscription_of_a_device_delivers_anything_foreign(connect: Callable
     platform = connect("iiot-platform")
     platform.publish("t/acme/fan/status", b"online", retain=True)
     pump = connect(PUMP).subscribe(topic_filter, "t/acme/pump/alerts")
-    for topic in ("t/acme/fan/commands", "t/globex/pump/commands", "t/acme/fan/telemetry", "t/acme/pump/telemetry"):
+    for topic in ("t/acme/fan/commands", "t/globex/pump/commands", "t/acme/fan/alerts", "t/acme/fan/telemetry", "t/acme/pump/telemetry"):
         platform.publish(topic)
     platform.publish("t/acme/pump/alerts")
     assert set(pump.topics_until("t/acme/pump/alerts")) == {"t/acme/pump/alerts"}
