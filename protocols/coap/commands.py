@@ -7,6 +7,7 @@ confirmable notification when one comes in or is due again; its acknowledgement 
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from iiot_site.lib.clock import put_on_database_clock
 from iiot_site.lib.times import format_time
 from protocols.coap.content import encode, expect_format, render, wants_to_observe
 from protocols.coap.gate import Sender
-from protocols.coap.refusals import NOT_LET_IN, Refused
+from protocols.coap.refusals import NOT_LET_IN, TOO_MANY_REQUESTS, Refused
 from protocols.coap.requests import Asked
 from protocols.coap.threads import DatabaseThread
 from protocols.coap.transport import Confirmed
@@ -55,6 +56,7 @@ class CommandDesk:
     def __init__(self) -> None:
         self._thread = DatabaseThread("coap-commands")
         self._observers: dict[tuple[str, str], list[_Observer]] = {}
+        self._asking: Counter[tuple[str, str]] = Counter()
 
     @property
     def has_observers(self) -> bool:
@@ -65,9 +67,18 @@ class CommandDesk:
         """Answer a request; it stays open where the device wants to observe and there is room.
 
         Raises:
-            Refused: 4.06 for a format that we do not have, 5.03 where the database is away.
+            Refused: 4.06 for a format that we do not have, 4.29 for too many questions at once, 5.03 where the database is away.
         """
         expect_format(asked)
+        if self._asking[_key(sender)] >= MAX_PER_DEVICE:
+            raise Refused("rate_limited", code=TOO_MANY_REQUESTS, max_age=2)
+        self._asking[_key(sender)] += 1
+        try:
+            await self._answer(pipe, asked, sender, is_allowed)
+        finally:
+            self._asking -= Counter([_key(sender)])
+
+    async def _answer(self, pipe: Any, asked: Asked, sender: Sender, is_allowed: Callable[[], Awaitable[bool]]) -> None:
         commands = await self._thread.run(load_commands, sender)
         message = render(encode(describe(commands), asked), asked)
         observes = wants_to_observe(asked) and self._has_room(sender)

@@ -1,19 +1,23 @@
 """`/c`: a device hears what it shall do and answers, for itself and for nobody else."""
 
+import asyncio
 import json
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
 import cbor2
 import pytest
-from aiocoap import GET
+from aiocoap import GET, Message
+from aiocoap.numbers.constants import Unreliable
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from devices.command_services import queue_command
 from devices.models import Command, Device, DeviceCredential
 from devices.services import issue_credential
+from protocols.coap import commands
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -54,8 +58,8 @@ def test_a_device_asks_what_to_do_and_answers(acme: Tenant, token: str, client: 
     first, second = queue(acme), queue(acme, "stop")
     with run_listener() as listener:
         answer = client.request(GET, address(listener, token, "c"))
-        commands = json.loads(answer.payload)["commands"]
-        assert [(c["id"], c["name"], c["payload"]) for c in commands] == [
+        waiting = json.loads(answer.payload)["commands"]
+        assert [(c["id"], c["name"], c["payload"]) for c in waiting] == [
             (first, "set_speed", {"rpm": 1450}),
             (second, "stop", {"rpm": 1450}),
         ]
@@ -75,18 +79,17 @@ def test_a_device_asks_what_to_do_and_answers(acme: Tenant, token: str, client: 
         assert Device.objects.get().last_seen_via == "coap"
 
 
-@pytest.mark.parametrize("payload", ["", "{", '{"status": "perhaps"}', '"ok"', '{"status": "ok", "error": 5}'])
-def test_an_answer_that_cannot_be_read_is_refused(
-    acme: Tenant, token: str, client: Client, run_listener: RunListener, payload: str
-) -> None:
+def test_an_answer_that_cannot_be_read_is_refused(acme: Tenant, token: str, client: Client, run_listener: RunListener) -> None:
     command = queue(acme)
+    unreadable = ("", "{", '{"status": "perhaps"}', '"ok"', '{"status": "ok", "error": 5}')
     with run_listener() as listener:
-        for path in (f"c/{command}", "c/1"):
-            assert code(client.post(address(listener, token, path), payload)) == "4.00"
+        for payload in unreadable:
+            assert code(client.post(address(listener, token, f"c/{command}"), payload)) == "4.00"
+        assert code(client.post(address(listener, token, "c/1"), '{"status": "ok"}')) == "4.00"
         assert code(client.request(GET, address(listener, token, f"c/{command}"))) == "4.05"
-        assert code(client.post(address(listener, token, f"c/{command}/x"), payload)) == "4.04"
+        assert code(client.post(address(listener, token, f"c/{command}/x"), "")) == "4.04"
     with tenant_context(acme):
-        assert RejectedMessage.objects.count() == 2
+        assert RejectedMessage.objects.count() == len(unreadable) + 1
     assert state(acme, command) == "queued"
 
 
@@ -150,3 +153,29 @@ def test_a_command_is_sent_when_the_device_has_acknowledged_the_notification(acm
         wire.send(b"\x70\x00" + notification[2:4])  # a reset: no longer interested
         wait_until(lambda: not listener._has_observers())
         wire.close()
+
+
+def test_too_many_questions_at_once_hold_up_nobody_else(
+    token: str, client: Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_open = threading.Event()
+    load = commands.load_commands
+
+    def wait_and_load(sender: Any) -> Any:
+        is_open.wait(10)
+        return load(sender)
+
+    monkeypatch.setattr(commands, "load_commands", wait_and_load)
+
+    async def ask(url: str) -> list[str]:
+        count = commands.MAX_PER_DEVICE + 2  # not confirmable: of those a client sends one at a time
+        questions = [client.context.request(Message(code=GET, uri=url, transport_tuning=Unreliable())).response for _ in range(count)]
+        first = await asyncio.wait(map(asyncio.ensure_future, questions), return_when=asyncio.FIRST_COMPLETED)
+        is_open.set()
+        return [code(answer) for answer in await asyncio.gather(*first[0], *first[1])]
+
+    with run_listener() as listener:
+        client.request(GET, address(listener, token))  # known by its token from now on
+        answers = client.wait(ask(address(listener, token, "c")))
+        assert sorted(answers) == ["2.05"] * commands.MAX_PER_DEVICE + ["4.29"] * 2
+        wait_until(lambda: code(client.request(GET, address(listener, token, "c"))) == "2.05")
