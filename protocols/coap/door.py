@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 CONSUMER = "coap"
 MAX_SPOOLED_BYTES = 16 * 1024 * 1024
 SPOOL_IDLE_SECONDS = 60.0
+MAX_LOOKED_UP = 2_000  # requests that wait for the database; strangers can cause them
 
 TELEMETRY, LATEST, COMMANDS, ANSWER = ("t",), ("latest",), ("c",), ("c", "<id>")
 METHODS = {TELEMETRY: POST, LATEST: GET, COMMANDS: GET, ANSWER: POST}
@@ -81,6 +82,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             max_bytes=settings.IIOT_MAX_MESSAGE_BYTES, max_total_bytes=MAX_SPOOLED_BYTES, idle_seconds=SPOOL_IDLE_SECONDS
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looked_up_count = 0
         self._start(self._latest.run())
 
     # --- What the main thread makes known
@@ -124,7 +126,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
 
     def _render(self, pipe: Any) -> None:
         if pipe.request.opt.get_option(_OSCORE):
-            self._start(self._answer_later(pipe, self._open(pipe)))
+            self._look_up(pipe, self._open(pipe))
             return
         asked = read_request(pipe.request)
         if asked.path == (".well-known", "core"):
@@ -137,7 +139,16 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         elif not asked.token:
             respond(pipe, NOT_LET_IN)
         else:
-            self._start(self._answer_later(pipe, self._identify(pipe, asked)))
+            self._look_up(pipe, self._identify(pipe, asked))
+
+    def _look_up(self, pipe: Any, work: Coroutine[Any, Any, None]) -> None:
+        """Answer later; while the database hangs not for everybody."""
+        if self._looked_up_count < MAX_LOOKED_UP:
+            self._looked_up_count += 1
+            self._start(self._answer_later(pipe, work))
+        else:
+            work.close()
+            respond(pipe, BUSY)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
@@ -152,6 +163,8 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         except Exception:  # the listener's loop, as above
             logger.exception("a request could not be answered")
             respond(pipe, Answer(INTERNAL_ERROR))
+        finally:
+            self._looked_up_count -= 1
 
     async def _identify(self, pipe: Any, asked: Asked) -> None:
         sender = await self._gate.identify(asked.token)

@@ -9,19 +9,27 @@ import tempfile
 import time
 from pathlib import Path
 
-STEP = 1 << 16
+STEP = 1 << 16  # what is written down at once
+RANGE = 1 << 8  # what one key gets of it
 _START_MS = 1_735_689_600_000  # 2025-01-01
 
 
 class SequenceFile:
-    """Reserves ranges of numbers. The file has mode 600 in a folder of mode 700."""
+    """Gives out ranges of numbers, none twice. The file has mode 600 in a folder of mode 700."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._left = range(0)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def reserve(self) -> range:
-        """Return numbers that nobody used, after writing down that they are taken."""
+        """Return numbers that nobody used, once it is written down that they are taken."""
+        if not self._left:
+            self._left = self._write_down()
+        taken, self._left = self._left[:RANGE], self._left[RANGE:]
+        return taken
+
+    def _write_down(self) -> range:
         first = max(time.time_ns() // 1_000_000 - _START_MS, self._read())
         handle, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".sequence.")
         with os.fdopen(handle, "w") as file:

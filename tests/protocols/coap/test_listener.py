@@ -182,6 +182,15 @@ def test_a_full_buffer_says_when_to_come_again(
     assert (str(answer.code)[:4], answer.opt.max_age) == ("5.03", 2)
 
 
+def test_only_so_many_requests_wait_for_the_database(
+    token: str, client: Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_listener() as listener:
+        assert str(client.request(GET, url(listener, token, "latest")).code)[:4] == "2.05"
+        monkeypatch.setattr("protocols.coap.door.MAX_LOOKED_UP", 0)
+        assert str(client.request(GET, url(listener, token, "latest")).code)[:4] == "5.03"
+
+
 def test_nothing_is_answered_before_it_is_committed(
     acme: Tenant, token: str, client: Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from django_tenants.utils import tenant_context
 from devices.models import DeviceCredential
 from devices.services import issue_credential, revoke_credential
 from protocols.coap import oscore
-from protocols.coap.sequence import STEP, SequenceFile
+from protocols.coap.sequence import RANGE, STEP, SequenceFile
 from telemetry.models import IngestLedger
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -103,10 +103,20 @@ def test_a_revoked_key_is_unknown(
     assert values(acme) == [1]
 
 
+def test_a_range_is_written_down_before_the_former_one_is_used_up(tmp_path: Path) -> None:
+    path = tmp_path / "oscore" / "sequence"
+    sequence = SequenceFile(path)
+    for _ in range(STEP // RANGE + 1):
+        last = sequence.reserve()
+    assert last.stop <= int(path.read_text())
+
+
 def test_sequence_numbers_are_reserved_once_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "oscore" / "sequence"
-    first = SequenceFile(path).reserve()
+    sequence = SequenceFile(path)
+    first, second = sequence.reserve(), sequence.reserve()
     monkeypatch.setattr("time.time_ns", lambda: 0)
-    second = SequenceFile(path).reserve()
-    assert (second.start, len(second)) == (first.stop, STEP)
+    third = SequenceFile(path).reserve()
+    assert (second.start, len(second)) == (first.stop, RANGE)
+    assert (third.start, len(third)) == (first.start + STEP, RANGE)
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
