@@ -148,8 +148,8 @@ class OpcUaListener:
         self._surplus = {key: OpcUaReport(key[1], "failing", error, 0, None) for key in wanted.keys() - kept.keys()}
         for key in list(self._sessions):
             if key not in kept or self._sessions[key].target != kept[key][1]:
+                self._sessions.pop(key).end()
                 self._tasks.pop(key).cancel()
-                del self._sessions[key]
         for key, (slug, target, last_values) in kept.items():
             if key not in self._sessions:
                 session = self._sessions[key] = ServerSession(
@@ -176,6 +176,8 @@ class OpcUaListener:
             self._commits.forget(messages)
 
     async def _end_all(self) -> None:
+        for session in self._sessions.values():
+            session.end()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

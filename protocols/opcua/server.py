@@ -196,9 +196,15 @@ class PlatformServer:
                 for slug in set(self._space.trees) - users.keys():
                     await self._forget(slug)
                 for user in users.values():
-                    await self._refresh(user)
+                    await self._try_to_refresh(user)
             except Exception:  # the server's loop: whatever it was, the next second may do better
                 logger.exception("the OPC UA server could not follow the database for the moment")
+
+    async def _try_to_refresh(self, user: TenantUser) -> None:
+        try:
+            await self._refresh(user)
+        except Exception:  # the server's loop: one tenant's trouble is not another's
+            logger.exception("the nodes of %s could not be brought up to date for the moment", user.slug)
 
     async def _prepare(self, user: User) -> None:
         """Make a tenant's nodes before the first look at them."""

@@ -50,6 +50,10 @@ class ServerThread:
                 self.last_error = f"Our OPC UA server cannot have port {settings.IIOT_OPCUA_PORT} (IIOT_OPCUA_PORT): {exc.strerror or exc}."
                 logger.warning("%s", self.last_error)
                 await self._wait(RETRY_SECONDS)
+            except Exception as exc:  # the server's loop: whatever it was, it is shown and tried again
+                self.last_error = f"Our OPC UA server does not start: {type(exc).__name__}: {exc}"[:500]
+                logger.exception("our OPC UA server does not start")
+                await self._wait(RETRY_SECONDS)
             else:
                 self.last_error = ""
                 logger.info("serving OPC UA at %s:%d", settings.IIOT_OPCUA_BIND, server.port)

@@ -61,7 +61,7 @@ class SessionState:
 
 
 class ServerSession:
-    """Runs until cancelled. `deliver` returns once the messages are committed."""
+    """Runs until ended. `deliver` returns once the messages are committed."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class ServerSession:
         self._lost_why = ""
         self._heard = 0.0
         self._is_delivering = False
+        self._is_ended = False
         self._sequence: int | None = None
         self._client: PlantClient | None = None
 
@@ -99,9 +100,9 @@ class ServerSession:
         return {node.device for handle, node in list(self._nodes.items()) if self._qualities.get(handle, BAD) != BAD}
 
     async def run(self) -> None:
-        """Keep the server read until cancelled."""
+        """Keep the server read until ended."""
         delay = FIRST_RETRY_SECONDS
-        while True:
+        while not self._is_ended:
             began = time.monotonic()
             try:
                 await self._read_server()
@@ -118,6 +119,10 @@ class ServerSession:
             logger.info("%s: %s; next try in %.0f s", self._label, self.state.error, delay)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LAST_RETRY_SECONDS)
+
+    def end(self) -> None:
+        """Make `run` end. Cancel its task too: that ends its waiting, but alone it can get lost (asyncio.wait_for before Python 3.12)."""
+        self._is_ended = True
 
     async def _read_server(self) -> None:
         if self.target.fault:
@@ -159,9 +164,10 @@ class ServerSession:
     async def _watch(self, silence_seconds: float) -> None:
         """Return when the session is lost or was silent for too long while we listened."""
         self._heard = time.monotonic()
-        while not self._lost.is_set():
+        while not self._lost.is_set() and not self._is_ended:
             try:
-                await asyncio.wait_for(self._lost.wait(), _TICK_SECONDS)
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._lost.wait()
             except TimeoutError:
                 if self._is_delivering:
                     self._heard = time.monotonic()
@@ -272,9 +278,7 @@ class ServerSession:
             if node is None:
                 continue
             last = self._last.get(node.mapping_id, LastValue(None, None))
-            value = read_data_value(
-                item.Value, metric=node.metric, scaling=Scaling(node.scale, node.offset), last=last, received_at=received_at
-            )
+            value = read_item(item.Value, node, last, received_at)
             self._last[node.mapping_id] = remember(value, last)
             self._qualities[node.mapping_id] = value.quality
             values[node.device].append(value)
@@ -301,6 +305,15 @@ class ServerSession:
             self.state.error = f"Notifications {expected} to {sequence - 1} could not be read or never came."
             logger.warning("%s: %s", self._label, self.state.error)
         self._sequence = sequence - 1 if is_keep_alive else sequence
+
+
+def read_item(data: ua.DataValue, node: OpcUaNodeSpec, last: LastValue, received_at: datetime) -> NodeValue:
+    """Read a value. One that we fail on goes to the gate as what it is not, and so into the ledger: the others came with it."""
+    try:
+        return read_data_value(data, metric=node.metric, scaling=Scaling(node.scale, node.offset), last=last, received_at=received_at)
+    except Exception as exc:  # the listener's loop: asyncua would acknowledge the notification and drop all of it
+        logger.exception("a value of the node %s could not be read", node.node_id)
+        return NodeValue(node.metric, [f"unreadable: {type(exc).__name__}"], received_at, BAD)
 
 
 def _make_filter(node: OpcUaNodeSpec) -> ua.DataChangeFilter | None:

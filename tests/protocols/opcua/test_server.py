@@ -316,6 +316,25 @@ def test_it_says_that_its_port_is_taken_and_takes_it_once_it_is_free(
     thread.stop()
 
 
+def test_a_server_that_does_not_start_says_why_and_is_tried_again(
+    platform_identity: Identity, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    async def fail(server: PlatformServer) -> None:
+        tried.append(server)
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr("protocols.opcua.serving.RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(PlatformServer, "start", fail)
+    settings.IIOT_OPCUA_PORT = 1
+    thread = ServerThread(platform_identity)
+    thread.start()
+    wait_until(lambda: len(tried) > 1)
+    thread.stop()
+    assert "no luck" in thread.last_error
+
+
 class _Heard:
     """Collects what a subscription tells."""
 
