@@ -10,6 +10,7 @@ from dataclasses import replace
 import redis
 
 from tests.faults.latency import measure_latencies
+from tests.faults.opcua import break_opcua
 from tests.faults.run import Run, Verdict
 from tests.faults.senders import HttpSender, MqttSender
 from tests.platform import start_process
@@ -220,6 +221,7 @@ FAULTS: dict[str, Callable[[Run], Verdict]] = {
     "3-redis-away": lose_redis,
     "4-broker-restarted": restart_broker,
     "4-rabbitmq-killed": restart_rabbitmq,
+    "5-opcua": break_opcua,
     "6-poison-and-flood": send_poison,
     "7-out-of-order": send_out_of_order,
     "13-clocks": shift_clock,

@@ -89,7 +89,7 @@ class Run:
         tally = self.count_stored(senders)
         late = f"messages came again only after {back:.1f} s" if back > back_seconds else ""
         errors = sum(sender.server_errors for sender in senders)
-        return Verdict(tally, f"{remark}; ingest again after {back:.1f} s", late or self._check_ledger(), errors)
+        return Verdict(tally, f"{remark}; ingest again after {back:.1f} s", late or self.check_ledger(), errors)
 
     def count_stored(self, senders: Sequence[Sender]) -> Tally:
         """Wait until what was acknowledged is stored, or does not come, and compare."""
@@ -123,7 +123,7 @@ class Run:
         wait_until(has_grown, seconds=STORE_SECONDS)
         return time.monotonic() - since
 
-    def _check_ledger(self) -> str:
+    def check_ledger(self) -> str:
         """Return what `manage.py check_ledger` finds wrong, "" where all adds up."""
         env = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
         env["IIOT_DATA_DIR"] = str(self.platform.folder)

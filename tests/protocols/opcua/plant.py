@@ -49,6 +49,16 @@ class PlantServer:
         self._thread.start()
         self._server: Server | None = None
         self._nodes: dict[str, Node] = {}
+        self._prepared: dict[str, ua.DataValue] = {}
+
+    def prepare(self, name: str, value: ua.DataValue) -> str:
+        """Have a variable from the moment the server listens; return its node id as the platform keeps it."""
+        self._prepared[name] = value
+        return f"nsu={NAMESPACE};s={name}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._server is not None
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -104,12 +114,17 @@ class PlantServer:
             await server.set_application_uri(self.identity.application_uri)
         server.set_security_policy(policies)
         await server.register_namespace(NAMESPACE)
+        for name, value in self._prepared.items():
+            await self._add(name, value, None)
         await server.start()
 
     async def _add(self, name: str, value: Any, kind: ua.VariantType | None) -> None:
         assert self._server is not None
         index = await self._server.get_namespace_index(NAMESPACE)
-        self._nodes[name] = await self._server.nodes.objects.add_variable(ua.NodeId(ua.String(name), ua.Int16(index)), name, value, kind)
+        first = value.Value.Value if isinstance(value, ua.DataValue) and value.Value is not None else value
+        self._nodes[name] = await self._server.nodes.objects.add_variable(ua.NodeId(ua.String(name), ua.Int16(index)), name, first, kind)
+        if isinstance(value, ua.DataValue):
+            await self._write(name, value)
 
     async def _write(self, name: str, data: ua.DataValue) -> None:
         assert self._server is not None
