@@ -300,6 +300,8 @@ class ServerSession:
 
         A keep-alive carries the number that the next notification will have (OPC 10000-4 §5.14.1.2).
         """
+        if sequence == 0:  # node-opcua numbers no notification that ends the subscription
+            return
         expected = None if self._sequence is None else (self._sequence % _MAX_SEQUENCE) + 1
         if expected is not None and sequence != expected:
             self.state.error = f"Notifications {expected} to {sequence - 1} could not be read or never came."
