@@ -15,6 +15,8 @@ from django.utils import timezone
 from devices.command_schema import find_fault
 from devices.keys import METRIC_KEY_PATTERN
 
+LONGEST_DURATION = timedelta(days=3660)
+
 validate_key = RegexValidator(r"^[A-Za-z0-9_-]{1,64}\Z", "Use 1 to 64 letters, digits, underscores and hyphens.")
 validate_metric_key = RegexValidator(
     rf"^{METRIC_KEY_PATTERN}\Z", "Start with a letter or underscore; then letters, digits and _ . : / - or blank, 64 at most."
@@ -39,10 +41,10 @@ def validate_commands(value: object) -> None:
         raise ValidationError(fault)
 
 
-def validate_positive(value: timedelta) -> None:
-    """Refuse durations of nothing and less."""
-    if value <= timedelta(0):
-        raise ValidationError("Use a duration above zero.")
+def validate_duration(value: timedelta) -> None:
+    """Refuse nothing and less, and what is so long that added to a time it leaves the calendar."""
+    if not timedelta(0) < value <= LONGEST_DURATION:
+        raise ValidationError(f"Use a duration above zero, of {LONGEST_DURATION.days} days at most.")
 
 
 def leads_to(nodes: "models.QuerySet[Any]", parent: str, *, start: object, target: object) -> bool:
@@ -144,7 +146,7 @@ class DeviceType(models.Model):
     unknown_metrics = models.CharField(max_length=12, choices=UnknownMetrics, default=UnknownMetrics.REGISTER)
     inactivity_timeout = models.DurationField(
         default=timedelta(minutes=5),
-        validators=[validate_positive],
+        validators=[validate_duration],
         help_text="Silent longer than this: stale; three times as long: offline.",
     )
     offline_severity = models.CharField(
@@ -182,7 +184,7 @@ class Metric(models.Model):
     minimum = models.FloatField(null=True, blank=True, help_text="Below this a reading is stored as uncertain.")
     maximum = models.FloatField(null=True, blank=True, help_text="Above this a reading is stored as uncertain.")
     deadband = models.FloatField(null=True, blank=True, help_text="Changes smaller than this are noise.")
-    expected_period = models.DurationField(null=True, blank=True, validators=[validate_positive], help_text="How often a value is due.")
+    expected_period = models.DurationField(null=True, blank=True, validators=[validate_duration], help_text="How often a value is due.")
 
     class Meta:
         ordering = ["key"]

@@ -185,7 +185,7 @@ class Migration(migrations.Migration):
                     models.DurationField(
                         default=datetime.timedelta(seconds=300),
                         help_text="Silent longer than this: stale; three times as long: offline.",
-                        validators=[devices.models.validate_positive],
+                        validators=[devices.models.validate_duration],
                     ),
                 ),
                 (
@@ -556,7 +556,7 @@ class Migration(migrations.Migration):
                 (
                     "expected_period",
                     models.DurationField(
-                        blank=True, help_text="How often a value is due.", null=True, validators=[devices.models.validate_positive]
+                        blank=True, help_text="How often a value is due.", null=True, validators=[devices.models.validate_duration]
                     ),
                 ),
                 (

@@ -84,6 +84,8 @@ def test_the_answer_to_a_get_can_be_put_back(developer: APIClient, pump_type: di
         ("/devices", {"device_type": "TYPE"}, "key"),
         ("/device-types", {"name": "X", "inactivity_timeout_seconds": 0}, "inactivity_timeout_seconds"),
         ("/device-types", {"name": "X", "inactivity_timeout_seconds": 1e300}, "inactivity_timeout_seconds"),
+        ("/device-types", {"name": "X", "inactivity_timeout_seconds": 1e13}, "inactivity_timeout_seconds"),
+        ("/metrics", {"device_type": "TYPE", "key": "x", "expected_period_seconds": 8e13}, "expected_period_seconds"),
         ("/device-types", {"name": "Pump"}, "name"),
         ("/metrics", {"device_type": "TYPE", "key": "9x"}, "key"),
         ("/metrics", {"device_type": "TYPE", "key": "x", "minimum": 2, "maximum": 1}, "non_field_errors"),
