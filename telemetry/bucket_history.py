@@ -145,7 +145,8 @@ def _load_page(device: Device, metrics: Sequence[Metric], page: BucketQuery, now
             found[ts, metric_id] = replace(bucket, time_weighted=_finite(figure), quality=worst)
     if "increase" in page.aggregates:
         for ts, metric_id, figure in _fetch(_INCREASE_SQL, facts):
-            found[ts, metric_id] = replace(found[ts, metric_id], increase=_finite(figure))
+            bucket = found.get((ts, metric_id)) or _empty(keys[metric_id], ts)  # its first reading may have come just now
+            found[ts, metric_id] = replace(bucket, increase=_finite(figure))
     return found
 
 

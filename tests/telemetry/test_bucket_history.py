@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from devices.models import Device, Metric
+from telemetry import bucket_history
 from telemetry.bucket_history import AGGREGATES, load_buckets, read_figure
 from telemetry.buckets import Buckets, CalendarBuckets, FixedBuckets
 from telemetry.selectors import list_metrics
@@ -167,3 +168,16 @@ def test_texts_have_no_buckets(device: Device) -> None:
     store_readings(readings=[new_reading(0, "auto", device_id=device.id, metric_id=metric.id)], now=NOW)
     query = BucketQuery(start=NOW, end=at(60), buckets=MINUTE, aggregates=ALL, with_gaps=True)
     assert load_buckets(device=device, metrics=[metric], query=query, now=NOW).buckets == []
+
+
+def test_a_reading_that_comes_between_two_figures_of_an_empty_bucket_is_no_fault(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(device, {0: 1.0})
+
+    def fetch_and_store(sql: str, facts: dict[str, Any]) -> list[tuple[Any, ...]]:
+        rows = fetch(sql, facts)
+        store(device, {120: 4.0})
+        return rows
+
+    fetch = bucket_history._fetch
+    monkeypatch.setattr(bucket_history, "_fetch", fetch_and_store)
+    assert figures(load(device), "increase")[120.0] == 3.0
