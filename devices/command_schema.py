@@ -16,6 +16,7 @@ MAX_COMMANDS, MAX_PARAMETERS, MAX_PAYLOAD_BYTES = 50, 20, 16 * 1024
 NAME_PATTERN = r"[A-Za-z0-9_.-]{1,64}"
 _NAME = re.compile(rf"{NAME_PATTERN}\Z")
 _TYPES: dict[str, tuple[type, ...]] = {"number": (int, float), "integer": (int,), "boolean": (bool,), "text": (str,)}
+_TYPE_NAMES = tuple(_TYPES)  # no mapping: what is looked up may not be hashable
 _COMMAND_FIELDS = {"name", "description", "is_dangerous", "parameters"}
 _PARAMETER_FIELDS = {"name", "type", "required", "minimum", "maximum"}
 
@@ -45,7 +46,7 @@ def _fault_of_command(declared: object) -> str:
 
 
 def _fault_of_parameter(parameter: object) -> str:
-    if not isinstance(parameter, dict) or not _is_name(parameter.get("name")) or parameter.get("type") not in _TYPES:
+    if not isinstance(parameter, dict) or not _is_name(parameter.get("name")) or parameter.get("type") not in _TYPE_NAMES:
         return f"a parameter has a name and a type ({', '.join(_TYPES)})."
     if unknown := set(parameter) - _PARAMETER_FIELDS:
         return f"parameter {parameter['name']} has the unknown field {min(unknown)!r}."

@@ -58,6 +58,7 @@ def test_a_type_that_declares_nothing_accepts_anything_up_to_16_kib() -> None:
         [{"name": "a", "color": 1}],
         [{"name": "a"}, {"name": "a"}],
         [{"name": "a", "parameters": [{"name": "x", "type": "blob"}]}],
+        [{"name": "a", "parameters": [{"name": "x", "type": ["number"]}]}],
         [{"name": "a", "parameters": [{"name": "x", "type": "number", "minimum": "0"}]}],
         [{"name": "a", "is_dangerous": "yes"}],
         [{"name": str(n)} for n in range(51)],
