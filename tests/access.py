@@ -18,7 +18,7 @@ from rest_framework.test import APIClient
 
 from alerting.models import Alert, Incident, Severity
 from connections.models import ModbusConnection, ModbusRegister, OpcUaNode, OpcUaServer
-from devices.api.command_views import IsDevice
+from devices.api.device_view import IsDevice
 from devices.command_services import queue_command
 from devices.models import DeviceCredential, ProvisioningKey, Site
 from devices.provisioning_services import issue_provisioning_key

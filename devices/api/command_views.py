@@ -8,14 +8,12 @@ from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import mixins, serializers, status
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from devices import command_services
-from devices.api.authentication import DeviceTokenAuthentication
+from devices.api.device_view import DeviceView
 from devices.command_schema import NAME_PATTERN
 from devices.models import Command, Device
 from devices.types import CommandRef
@@ -129,19 +127,8 @@ class CommandViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericVi
         return Response(CommandSerializer(command).data, status=status.HTTP_201_CREATED)
 
 
-class IsDevice(BasePermission):
-    """A device, for what concerns only itself."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        principal: Any = getattr(request, "principal", None)
-        return principal is not None and principal.kind == "device"
-
-
-class OwnCommandsView(APIView):
+class OwnCommandsView(DeviceView):
     """What the device with this token shall do."""
-
-    authentication_classes = (DeviceTokenAuthentication,)
-    permission_classes = (IsDevice,)
 
     @extend_schema(responses=CommandListSerializer, parameters=[WAIT])
     def get(self, request: Request) -> Response:
@@ -152,11 +139,8 @@ class OwnCommandsView(APIView):
         return Response(CommandListSerializer({"commands": commands}).data, headers=headers)
 
 
-class OwnResponseView(APIView):
+class OwnResponseView(DeviceView):
     """What became of a command, as the device says."""
-
-    authentication_classes = (DeviceTokenAuthentication,)
-    permission_classes = (IsDevice,)
 
     @extend_schema(request=NewResponseSerializer, responses=CommandSerializer, examples=[RESPONSE_EXAMPLE])
     def post(self, request: Request, cid: str) -> Response:

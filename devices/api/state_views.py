@@ -14,8 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices import state_services
-from devices.api.authentication import DeviceTokenAuthentication
-from devices.api.command_views import IsDevice
+from devices.api.device_view import DeviceView
 from devices.errors import StatePreconditionError, StateRefusedError, StateVersionError
 from devices.models import DesiredState, DesiredStateChange, Device
 from devices.state_merge import find_delta
@@ -144,11 +143,9 @@ class StateChangesView(ListAPIView[DesiredStateChange]):
         return super().get_queryset().filter(device=get_object_or_404(Device, uuid=self.kwargs["id"]))
 
 
-class OwnStateView(APIView):
+class OwnStateView(DeviceView):
     """What the device with this token shall be set to, and what it says that it is."""
 
-    authentication_classes = (DeviceTokenAuthentication,)
-    permission_classes = (IsDevice,)
     parser_classes = (StrictJSONParser, MergePatchParser)
 
     @extend_schema(responses=StateForDeviceSerializer)
