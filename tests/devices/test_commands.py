@@ -4,17 +4,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 from rest_framework.test import APIClient
 
 from devices import command_services as commands
+from devices import tasks
 from devices.connection_services import record_connection
 from devices.errors import CommandConflictError, IllegalCommandEventError, UnknownCommandError
 from devices.models import Command, Device, DeviceCredential
 from devices.reaching import PUSHING_PROTOCOLS
 from devices.services import issue_credential
-from devices.tasks import expire_commands_task
+from iiot_site.lib.schemas import current_schema
 from tenants.models import Tenant, Timer, User
 from tests.conftest import MakeApi, MakeDevice
 
@@ -138,9 +140,29 @@ def test_a_command_expires_and_a_late_answer_still_counts(pump: Device) -> None:
 def test_the_task_expires_what_is_due_and_drops_its_timer(pump: Device) -> None:
     commands.queue_command(device=pump, name="reboot", payload=None, now=timezone.now() - timedelta(days=2))
     assert len(due_timers(commands.EXPIRY_TIMER)) == 1
-    expire_commands_task()
+    tasks.expire_commands_task()
     assert Command.objects.get().state == "expired"
     assert due_timers(commands.EXPIRY_TIMER) == []
+
+
+def test_a_tenant_whose_commands_cannot_be_looked_at_holds_up_no_other(
+    pump: Device, globex: Tenant, make_device: MakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = timezone.now() - timedelta(days=2)
+    commands.queue_command(device=pump, name="reboot", payload=None, now=long_ago)
+    with tenant_context(globex):
+        commands.queue_command(device=make_device("fan-1"), name="reboot", payload=None, now=long_ago)
+
+    def expire(*, now: datetime) -> datetime | None:
+        if current_schema() == "t_acme":
+            raise OperationalError("canceling statement due to lock timeout")
+        return commands.expire_commands(now=now)
+
+    monkeypatch.setattr(tasks, "expire_commands", expire)
+    tasks.expire_commands_task()
+    with tenant_context(globex):
+        assert Command.objects.get().state == "expired"
+    assert len(due_timers(commands.EXPIRY_TIMER)) == 1
 
 
 # --- API
@@ -216,6 +238,28 @@ def test_a_device_sees_and_answers_its_own_commands_only(pump: Device, make_devi
     command = queue(make_device("pump-8"))
     assert device_client.get(f"{API}/device/commands").json() == {"commands": []}
     assert device_client.post(f"{API}/device/commands/{command.pk}/response", {"status": "ok"}).status_code == 404
+
+
+def test_a_device_that_asks_or_answers_over_http_is_heard(acme: Tenant, pump: Device, device_client: APIClient) -> None:
+    assert device_client.get(f"{API}/device/commands").status_code == 200
+    with tenant_context(acme):
+        pump.refresh_from_db()
+    assert (pump.status, pump.last_seen_via) == ("online", "http")
+
+
+def test_a_device_that_is_switched_off_neither_asks_nor_answers(acme: Tenant, pump: Device, device_client: APIClient) -> None:
+    command = queue(pump)
+    Device.objects.update(is_enabled=False)
+    answers = [
+        device_client.get(f"{API}/device/commands"),
+        device_client.post(f"{API}/device/commands/{command.pk}/response", {"status": "ok"}),
+        device_client.get(f"{API}/device/state"),
+        device_client.patch(f"{API}/device/state", {"mode": "eco"}),
+    ]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "device_disabled")] * 4
+    with tenant_context(acme):
+        pump.refresh_from_db()
+        assert (pump.status, pump.commands.get().state) == ("never", "queued")
 
 
 def test_a_device_of_another_tenant_and_people_find_nothing(
