@@ -23,16 +23,20 @@ def load_codes(*, devices: Sequence[Device], now: datetime) -> dict[int, str]:
 
     The same label can be printed again: its code changes only if the platform's secret key did.
     """
-    rows = {row.device_id: row for row in ClaimCode.objects.select_for_update().filter(device__in=devices)}
-    codes: dict[int, str] = {}
-    for device in devices:
-        row = rows.get(device.pk)
-        if row is None or (row.claimed_at is None and _read(row) is None):
-            codes[device.pk] = code = secrets.token_urlsafe(_CODE_BYTES)
-            ClaimCode.objects.update_or_create(device=device, defaults={"sealed_code": _seal(code), "created_at": now})
-        elif row.claimed_at is None:
-            codes[device.pk] = _read(row) or ""
-    return codes
+    # Of two people who print a device's first label the second reads what the first has made.
+    present = Device.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=[device.pk for device in devices])
+    ids = list(present.order_by("pk").values_list("pk", flat=True))
+    rows = list(ClaimCode.objects.filter(device__in=ids))
+    known = {row.device_id: code for row in rows if row.claimed_at is None and (code := _read(row)) is not None}
+    claimed = {row.device_id for row in rows if row.claimed_at is not None}
+    made = {id_: secrets.token_urlsafe(_CODE_BYTES) for id_ in ids if id_ not in known and id_ not in claimed}
+    ClaimCode.objects.bulk_create(
+        [ClaimCode(device_id=id_, sealed_code=_seal(code), created_at=now) for id_, code in made.items()],
+        update_conflicts=True,
+        unique_fields=["device"],
+        update_fields=["sealed_code", "created_at"],
+    )
+    return known | made
 
 
 def get_claimable(*, device_key: str, code: str) -> ClaimCode:

@@ -9,11 +9,13 @@ from django.db import connection
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
+from devices.claim_services import load_codes
 from devices.errors import RotationRefusedError
 from devices.models import DeviceCredential, Metric, Site
 from devices.services import issue_credential, register_metrics, rotate_credential, save_site
 from devices.types import NewMetric
 from tenants.models import Tenant
+from tests.concurrency import run_at_once
 from tests.conftest import MakeDevice
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -89,3 +91,15 @@ def test_two_rotations_of_one_credential_at_once_make_one_successor(tenant: Tena
         assert sum(pool.map(rotate, range(4))) == 1
     with tenant_context(tenant):
         assert DeviceCredential.objects.count() == 2
+
+
+def test_two_who_print_a_first_label_at_once_get_the_same_code(tenant: Tenant, make_device: MakeDevice) -> None:
+    with tenant_context(tenant):
+        device = make_device()
+    printed: list[dict[int, str]] = []
+
+    def print_label() -> None:
+        printed.append(load_codes(devices=[device], now=timezone.now()))
+
+    assert run_at_once(tenant, [print_label] * 3) == [None] * 3
+    assert printed[0] == printed[1] == printed[2]
