@@ -77,14 +77,15 @@ class TenantAdmin(SharedModelAdmin):
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().change_view(request, object_id, *args, **kwargs)
-        return self._reload_while(response, Tenant.objects.filter(pk=object_id, status=Tenant.Status.CREATING))
+        return self._reload_while_creating(response, pk=object_id)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().changelist_view(request, extra_context)
-        return self._reload_while(response, Tenant.objects.filter(status=Tenant.Status.CREATING))
+        return self._reload_while_creating(response)
 
-    def _reload_while(self, response: HttpResponse, creating: QuerySet[Tenant]) -> HttpResponse:
-        if response.status_code == 200 and creating.exists():  # plain OK
+    def _reload_while_creating(self, response: HttpResponse, **which: str) -> HttpResponse:
+        is_shown = response.status_code == 200  # plain OK; an id that is none has led elsewhere
+        if is_shown and Tenant.objects.filter(status=Tenant.Status.CREATING, **which).exists():
             response.headers["Refresh"] = REFRESH_SECONDS
         return response
 

@@ -64,6 +64,10 @@ def test_every_page_of_the_platform_admin_opens(platform_admin: User, acme_admin
     assert client.get(f"/admin/tenants/tenant/{acme.pk}/history/").status_code == 404
 
 
+def test_an_address_without_a_tenants_id_leads_back_to_the_start(platform_admin: User, browser: MakeBrowser) -> None:
+    assert browser(platform_admin).get("/admin/tenants/tenant/foo/change/").status_code == 302
+
+
 def test_a_key_made_in_the_admin_is_shown_once_and_works(acme_admin: User, acme: Tenant, browser: MakeBrowser) -> None:
     client = browser(acme_admin)
     answer = client.post(f"{INSIDE}/tenants/apikey/add/", {"name": "historian", "permissions": ["site:read"]}, follow=True)
