@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from devices import services
 from devices.command_admin import CommandAdmin, DesiredStateAdmin, DesiredStateChangeAdmin
 from devices.credential_admin import CredentialActionsMixin, CredentialInline
+from devices.detection_services import reset_detection
 from devices.models import ClaimCode, Command, DesiredState, DesiredStateChange, Device, DeviceType, Metric, ProvisioningKey, Site
 from devices.provisioning_admin import ClaimCodeAdmin, ProvisioningKeyAdmin
 from devices.selectors import site_path
@@ -120,6 +121,19 @@ class MetricAdmin(TenantModelAdmin):
             services.delete_metric(metric=metric)
 
 
+KNOWN_FIELDS = [
+    "uuid",
+    "shown_status",
+    "status_since",
+    "last_seen_at",
+    "last_seen_via",
+    "detected_protocol",
+    "detected_codec",
+    "detected_at",
+    "created_at",
+]
+
+
 @admin.register(Device)
 class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
     form = DeviceForm
@@ -132,7 +146,7 @@ class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
     fieldsets = [
         (None, {"fields": ["key", "name", "device_type", "site", "is_enabled"]}),
         ("Details", {"fields": ["protocol", "gateway", "tags", "firmware", "latitude", "longitude"]}),
-        ("What the platform knows", {"fields": ["uuid", "shown_status", "status_since", "last_seen_at", "last_seen_via", "created_at"]}),
+        ("What the platform knows", {"fields": KNOWN_FIELDS}),
     ]
     inlines = [CredentialInline]
     actions_list = ["add_devices"]
@@ -144,14 +158,20 @@ class DeviceAdmin(CredentialActionsMixin, TenantModelAdmin):
         "rotate_credential",
         "revoke_credentials",
     ]
+    actions = ["detect_anew"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Device | None = None) -> list[str]:
-        known = ["uuid", "shown_status", "status_since", "last_seen_at", "last_seen_via", "created_at"]
-        return ["key", *known] if obj else known
+        return ["key", *KNOWN_FIELDS] if obj else KNOWN_FIELDS
 
     @display(description="Status", label={"Online": "success", "Stale": "warning", "Offline": "danger", "Never seen": "info"})
     def shown_status(self, device: Device) -> str:
         return device.get_status_display()
+
+    @admin.action(description="Detect protocol and format anew", permissions=["change"])
+    def detect_anew(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        for device in queryset:
+            reset_detection(device=device)
+        self.message_user(request, "The next valid message of each of them says protocol and format anew.")
 
     def save_model(self, request: HttpRequest, obj: Device, form: Any, change: bool) -> None:
         services.save_device(device=obj)

@@ -231,6 +231,13 @@ class Device(models.Model):
     is_enabled = models.BooleanField(default=True, help_text="Off: its messages are rejected.")
     last_seen_at = models.DateTimeField(null=True, editable=False, help_text="By the database's clock, to five seconds.")
     last_seen_via = models.CharField(max_length=20, blank=True, editable=False, help_text="The listener that heard it last.")
+    detected_protocol = models.CharField(
+        max_length=20, blank=True, editable=False, help_text="Of the first valid message, where the protocol is to be detected."
+    )
+    detected_codec = models.CharField(
+        max_length=12, blank=True, editable=False, help_text="Of that message, where the format is to be detected."
+    )
+    detected_at = models.DateTimeField(null=True, editable=False)
     status = models.CharField(max_length=8, choices=Status, default=Status.NEVER, editable=False)
     status_since = models.DateTimeField(default=timezone.now, editable=False)
     is_offline_raised = models.BooleanField(default=False, editable=False, help_text="An alert says that it is offline.")

@@ -35,11 +35,20 @@ def declared_protocol() -> Case:
 
 
 def sending_protocol() -> Case:
-    """Return an expression for the protocol over which a row goes to its `device`: the declared one, else the one heard last."""
+    """Return an expression for the protocol over which a row goes to its `device`: the declared one, else a found out one."""
     return Case(
-        When(device__protocol=Protocol.AUTO, then=F("device__last_seen_via")),
-        When(device__protocol="", device__device_type__protocol=Protocol.AUTO, then=F("device__last_seen_via")),
+        When(device__protocol=Protocol.AUTO, then=_found_protocol()),
+        When(device__protocol="", device__device_type__protocol=Protocol.AUTO, then=_found_protocol()),
         default=declared_protocol(),
+    )
+
+
+def _found_protocol() -> Case:
+    """Return an expression for where the device was heard last, if it can be reached there, else for how its first message came."""
+    return Case(
+        When(device__last_seen_via__in=PUSHING_PROTOCOLS, then=F("device__last_seen_via")),
+        When(~Q(device__detected_protocol=""), then=F("device__detected_protocol")),
+        default=F("device__last_seen_via"),
     )
 
 
@@ -57,8 +66,9 @@ def next_offer_over(waiting: QuerySet[Any], *, protocol: str, now: datetime) -> 
 def is_reached_over(protocol: str, *, device_id: int) -> bool:
     """Tell whether the platform reaches a device over a protocol now."""
     declares = Q(protocol=protocol) | Q(protocol="", device_type__protocol=protocol)
-    was_heard = Q(protocol=Protocol.AUTO) | Q(protocol="", device_type__protocol=Protocol.AUTO)
-    return Device.objects.filter(declares | (was_heard & Q(last_seen_via=protocol)), pk=device_id, is_enabled=True).exists()
+    is_auto = Q(protocol=Protocol.AUTO) | Q(protocol="", device_type__protocol=Protocol.AUTO)
+    was_heard = Q(last_seen_via=protocol) | (Q(detected_protocol=protocol) & ~Q(last_seen_via__in=PUSHING_PROTOCOLS))
+    return Device.objects.filter(declares | (is_auto & was_heard), pk=device_id, is_enabled=True).exists()
 
 
 def wake_protocol(protocol: str, *, schema: str, now: datetime) -> None:

@@ -2,16 +2,17 @@
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection
-from django.db.models import Count, Min, OuterRef, Q, QuerySet, Subquery, TextField
+from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, TextField
 from django.db.models.expressions import RawSQL
 
-from devices.models import Device, DeviceCredential, DeviceType, Metric, Site
+from devices.models import Codec, Device, DeviceCredential, DeviceType, Metric, Protocol, Site
 from devices.oscore_keys import read_oscore_keys
 from devices.status import DEVICE_STATUSES, DeviceStatus
 from devices.types import DeviceRef, MetricRef, OscoreCredential
@@ -62,37 +63,45 @@ def get_device_ref(device_id: int) -> DeviceRef | None:
 def _load_refs(devices: QuerySet[Device]) -> list[DeviceRef]:
     metrics = Metric.objects.filter(device_type=OuterRef("device_type")).order_by().values("device_type")
     sole = Subquery(metrics.annotate(count=Count("id"), sole=Min("key")).filter(count=1).values("sole"))
-    rows = devices.annotate(sole_metric=sole).values_list(
+    rows = devices.annotate(sole_metric=sole).values(
         "id",
         "uuid",
         "key",
         "name",
         "device_type_id",
         "site_id",
-        "device_type__unknown_metrics",
         "is_enabled",
-        "device_type__codec",
-        "device_type__line_precision",
+        "protocol",
+        "detected_protocol",
+        "detected_codec",
         "sole_metric",
-        "gateway__key",
+        register=F("device_type__unknown_metrics"),
+        codec=F("device_type__codec"),
+        precision=F("device_type__line_precision"),
+        type_protocol=F("device_type__protocol"),
+        gateway_key=F("gateway__key"),
     )
-    return [
-        DeviceRef(
-            id_,
-            uuid_,
-            key,
-            name,
-            type_id,
-            site_id,
-            unknown_metrics == DeviceType.UnknownMetrics.REGISTER,
-            is_enabled,
-            codec,
-            precision,
-            sole_metric or UNNAMED_METRIC,
-            gateway_key or "",
-        )
-        for id_, uuid_, key, name, type_id, site_id, unknown_metrics, is_enabled, codec, precision, sole_metric, gateway_key in rows
-    ]
+    return [_make_ref(row) for row in rows]
+
+
+def _make_ref(row: Mapping[str, Any]) -> DeviceRef:
+    return DeviceRef(
+        id=row["id"],
+        uuid=row["uuid"],
+        key=row["key"],
+        name=row["name"],
+        device_type_id=row["device_type_id"],
+        site_id=row["site_id"],
+        registers_unknown_metrics=row["register"] == DeviceType.UnknownMetrics.REGISTER,
+        is_enabled=row["is_enabled"],
+        codec=row["codec"],
+        line_precision=row["precision"],
+        sole_metric=row["sole_metric"] or UNNAMED_METRIC,
+        gateway_key=row["gateway_key"] or "",
+        detected_codec=row["detected_codec"],
+        awaits_protocol=(row["protocol"] or row["type_protocol"]) == Protocol.AUTO and not row["detected_protocol"],
+        awaits_codec=row["codec"] == Codec.AUTO and not row["detected_codec"],
+    )
 
 
 def load_metric_refs(device_type_ids: Collection[int]) -> dict[tuple[int, str], MetricRef]:

@@ -11,7 +11,10 @@ from devices.oscore_keys import OscoreKeys
 
 @dataclass(frozen=True, slots=True)
 class DeviceRef:
-    """A device as the pipeline needs it. `sole_metric` is what a value without a name means: the type's only metric, or "value"."""
+    """A device as the pipeline needs it. `sole_metric` is what a value without a name means: the type's only metric, or "value".
+
+    `awaits_…` say that the protocol or the format is to be detected and has not been yet.
+    """
 
     id: int
     uuid: UUID
@@ -25,6 +28,18 @@ class DeviceRef:
     line_precision: str = "ns"
     sole_metric: str = "value"
     gateway_key: str = ""
+    detected_codec: str = ""
+    awaits_protocol: bool = False
+    awaits_codec: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """What the first valid message of a device (by small id) said of how it speaks; `codec` is "" where it said nothing."""
+
+    device_id: int
+    protocol: str
+    codec: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from django_tenants.utils import tenant_context
 
 from devices.keys import is_metric_key
 from devices.services import record_activity, register_metrics
-from devices.types import DeviceRef, MetricRef, NewMetric
+from devices.types import Detection, DeviceRef, MetricRef, NewMetric
 from iiot_site.lib.clock import put_on_database_clock
 from iiot_site.lib.errors import IIoTError
 from protocols.accounting import count_ingest, count_repeated, find_refused
@@ -25,6 +25,7 @@ from protocols.activity import remember_written, select_due
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.control_messages import take_in
 from protocols.deliveries import find_duplicates, highest_counts, record_deliveries
+from protocols.detection import detect, remember_detections
 from protocols.errors import MessageError, RateLimitedError
 from protocols.frames import list_watched
 from protocols.handoff import Committed, StoredValue, hand_on_now
@@ -65,6 +66,7 @@ class _Item(msgspec.Struct, frozen=True, gc=False):
     samples: Sequence[Sample]
     error: MessageError | None
     needs_stamp: bool = False
+    codec: str = ""
     can_come_again_unnoticed: bool = True  # its readings carry no time of their own that would identify them
 
 
@@ -100,20 +102,21 @@ def process_messages(
 
 def _decode(index: int, message: RawMessage, device: DeviceRef | None, max_bytes: int) -> _Item:
     """Decode as the transport says, else as the device's type says."""
+    remembered = ""
     if device is None:
         codec, context = message.codec or AUTO, FrameContext(max_bytes, message.received_at, message.device)
     else:
-        codec = message.codec or device.codec
+        codec, remembered = message.codec or device.codec, device.detected_codec
         context = FrameContext(max_bytes, message.received_at, device.key, device.sole_metric, device.line_precision)
     try:
-        samples = decode_frame(message.payload, codec=codec, context=context).samples
+        decoded = decode_frame(message.payload, codec=codec, context=context, remembered=remembered)
     except MessageError as error:
         return _Item(index, message, (), error)
     needs_stamp = counts_from_receipt = False
-    for sample in samples:
+    for sample in decoded.samples:
         needs_stamp = needs_stamp or sample.ts is None
         counts_from_receipt = counts_from_receipt or sample.counts_from_receipt
-    return _Item(index, message, samples, None, needs_stamp, needs_stamp or counts_from_receipt)
+    return _Item(index, message, decoded.samples, None, needs_stamp, decoded.codec, needs_stamp or counts_from_receipt)
 
 
 def _process_tenant(
@@ -170,6 +173,7 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     values: list[StoredValue] = []
     refusals: list[Refusal] = []
     seen: dict[int, datetime] = {}
+    detected: dict[int, Detection] = {}
     policy = _time_policy()
     for item in fresh:
         device = devices.get(item.message.device)
@@ -184,9 +188,12 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
         for reading, metric in readings:
             values.append(StoredValue(device, metric, reading))
         refusals += refused
+        if readings and device.id not in detected and (found := detect(device, protocol=item.message.protocol, codec=item.codec)):
+            detected[device.id] = found
     outcome = store_readings(readings=[value.reading for value in values], now=now)
     record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
     _record_activity(schema, seen, items[0].message.protocol)
+    remember_detections(schema, detected, now=now)
     record_deliveries(unmarked.values(), delivery_until=until)
     sample_counts = {item.index: len(item.samples) for item in items}
     record_ingest(

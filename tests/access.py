@@ -70,6 +70,7 @@ ACCESS: dict[str, str] = {
     "POST /devices/{}/commands": "command:write",
     "GET /device/commands": DEVICE,
     "POST /device/commands/{}/response": DEVICE,
+    "POST /devices/{}/reset-detection": "device:write",
     "GET /devices/{}/state": "state:read",
     "PATCH /devices/{}/state": "state:write",
     "GET /devices/{}/state/changes": "state:read",

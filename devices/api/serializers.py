@@ -92,11 +92,24 @@ class DeviceSerializer(StrictModelSerializer):
             "status_since",
             "last_seen_at",
             "last_seen_via",
+            "detected_protocol",
+            "detected_codec",
+            "detected_at",
             "connection",
             "connection_since",
             "created_at",
         ]
-        read_only_fields = ["status_since", "last_seen_at", "last_seen_via", "connection", "connection_since", "created_at"]
+        read_only_fields = [
+            "detected_protocol",
+            "detected_codec",
+            "detected_at",
+            "status_since",
+            "last_seen_at",
+            "last_seen_via",
+            "connection",
+            "connection_since",
+            "created_at",
+        ]
 
 
 class CredentialSerializer(serializers.ModelSerializer[DeviceCredential]):

@@ -7,7 +7,10 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import IntegrityError, transaction
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from rest_framework.decorators import action
 from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, as_serializer_error
 from rest_framework.settings import api_settings
 from rest_framework.viewsets import ModelViewSet
@@ -20,6 +23,7 @@ from devices.api.serializers import (
     MetricSerializer,
     SiteSerializer,
 )
+from devices.detection_services import reset_detection
 from devices.models import Device, DeviceType, Metric, Site
 from iiot_site.lib.errors import ConflictError
 from iiot_site.lib.routers import UUID_PATTERN
@@ -164,3 +168,11 @@ class DeviceViewSet(PlantViewSet):
 
     def perform_destroy(self, instance: Device) -> None:
         services.delete_device(device=instance)
+
+    @extend_schema(request=None, responses=DeviceSerializer)
+    @action(detail=True, methods=["post"], url_path="reset-detection", url_name="reset-detection")
+    def reset_detection(self, request: Request, id: str) -> Response:
+        """Forget the detected protocol and codec: the device's next valid message says them anew."""
+        device = self.get_object()
+        reset_detection(device=device)
+        return Response(self.get_serializer(device).data)

@@ -37,6 +37,14 @@ def announce_change(*, device: str = "") -> None:
     transaction.on_commit(lambda: begin_generation(schema))
 
 
+def announce_devices(keys: Sequence[str]) -> None:
+    """Say that these devices (by key) of the current tenant change, in one statement; call it in the transaction that does it."""
+    schema = current_schema()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s || ' ' || key) FROM unnest(%s::text[]) AS key", [CHANNEL, schema, list(keys)])
+    transaction.on_commit(lambda: begin_generation(schema))
+
+
 def begin_generation(schema: str) -> None:
     """Let nobody find any more what was stored of this tenant."""
     _ask(lambda client: client.pipeline().incr(_generation_key(schema)).expire(_generation_key(schema), GENERATION_TTL_SECONDS).execute())

@@ -8,14 +8,15 @@ from django.core.paginator import Paginator
 from django.db.models import Count, F, Q, QuerySet
 from django.db.models.expressions import OrderBy
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
 from alerting.models import Alert, Incident
 from alerting.views import list_by_urgency
-from devices.models import Device, DeviceCredential, DeviceType, Metric
+from devices.detection_services import reset_detection
+from devices.models import Codec, Device, DeviceCredential, DeviceType, Metric, Protocol
 from devices.selectors import list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES
 from iiot_site.web.command_views import commands_context, form_context
@@ -88,6 +89,7 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     reported = [value.metric for value in latest]
     context = {
         "device": device,
+        "spoken": _how_it_speaks(device),
         "latest": latest,
         "booleans": booleans,
         "chart_metric": _choose_chart_metric(device, [key for key in (*numbers, *booleans) if key in reported]),
@@ -101,6 +103,14 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     if allows(permissions, "state:read"):
         context |= state_context(device)
     return render(request, "devices/device.html", context)
+
+
+@page("device:write")
+@require_POST
+def detect_anew(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
+    """Let the device's next valid message say its protocol and format anew."""
+    reset_detection(device=get_object_or_404(Device, uuid=device_id))
+    return redirect("device", device_id=device_id)
 
 
 @page("incident:read")
@@ -145,6 +155,21 @@ def _choose_chart_metric(device: Device, metrics: list[str]) -> str:
 
 def _open_incidents(device: Device) -> list[Incident]:
     return list(list_by_urgency(Incident.objects.filter(device=device).exclude(state=Incident.State.RESOLVED))[:20])
+
+
+def _how_it_speaks(device: Device) -> dict[str, str]:
+    """Protocol and format in words: as declared, else as detected."""
+    protocol, codec = device.protocol or device.device_type.protocol, device.device_type.codec
+    return {
+        "protocol": _in_words(Protocol, device.detected_protocol) if protocol == Protocol.AUTO else Protocol(protocol).label,
+        "codec": _in_words(Codec, device.detected_codec) if codec == Codec.AUTO else Codec(codec).label,
+    }
+
+
+def _in_words(names: type[Protocol] | type[Codec], detected: str) -> str:
+    if not detected:
+        return "detected from the first valid message"
+    return f"{names(detected).label if detected in names.values else detected.upper()} (detected)"
 
 
 def _how_to_send(request: HttpRequest, device: Device, *, example: str) -> dict[str, object]:

@@ -27,6 +27,8 @@ CODEC_BY_CONTENT_TYPE = {
     "application/senml+cbor": "senml",
     "text/plain": "",
 }
+# Codecs that refuse what is not theirs. The others would read a foreign frame as something else, and are told by their first byte.
+_PICKY = ("senml", "line")
 UNSUPPORTED = "unsupported"  # stands for a content type or format that no codec reads
 # The same as numbers (RFC 7252 §12.3).
 CODEC_BY_CONTENT_FORMAT = {0: "", 50: "json", 60: "cbor", 110: "senml", 112: "senml"}
@@ -49,8 +51,10 @@ class DecodedFrame(msgspec.Struct, frozen=True, gc=False):
     samples: list[Sample]
 
 
-def decode_frame(payload: bytes, *, codec: str, context: FrameContext) -> DecodedFrame:
+def decode_frame(payload: bytes, *, codec: str, context: FrameContext, remembered: str = "") -> DecodedFrame:
     """Decode a frame with the named codec, or the one that `auto` finds.
+
+    `remembered` is the one that `auto` found first for this sender: it is asked before the others.
 
     Raises:
         MessageError: a subclass that names what is wrong; nothing of the frame is usable then.
@@ -66,6 +70,17 @@ def decode_frame(payload: bytes, *, codec: str, context: FrameContext) -> Decode
     except Exception as exc:  # every listener's loop: one frame must not hold up the batch that it came with, for ever
         logger.exception("the codec %s failed on a frame of %d bytes that begins with %s", codec, len(payload), payload[:64].hex())
         raise CodecFailedError(f"The platform could not read this message as {codec} ({type(exc).__name__}).") from exc
+
+
+def _recall(payload: bytes, remembered: str, context: FrameContext) -> DecodedFrame:
+    """Try the remembered codec, then whatever the frame looks like. Where none reads it, the remembered one says why."""
+    try:
+        return DecodedFrame(remembered, CODECS[remembered](payload, context))
+    except MessageError as error:
+        try:
+            return _detect(payload, context)
+        except MessageError:
+            raise error from None
 
 
 def _detect(payload: bytes, context: FrameContext) -> DecodedFrame:

@@ -14,7 +14,7 @@ from devices import tasks
 from devices.connection_services import record_connection
 from devices.errors import CommandConflictError, IllegalCommandEventError, UnknownCommandError
 from devices.models import Command, Device, DeviceCredential
-from devices.reaching import PUSHING_PROTOCOLS
+from devices.reaching import PUSHING_PROTOCOLS, is_reached_over
 from devices.services import issue_credential
 from iiot_site.lib.schemas import current_schema
 from tenants.models import Tenant, Timer, User
@@ -84,6 +84,18 @@ def test_with_protocol_auto_a_command_goes_where_the_device_was_heard_last(in_ac
     assert commands.next_send_at(protocol="mqtt", now=NOW) == later(seconds=30)
     Device.objects.update(last_seen_via="mqtt")
     assert [one.id for one in commands.claim_commands(protocol="mqtt", now=NOW)] == [command.pk]
+
+
+def test_with_protocol_auto_a_command_goes_over_the_detected_one_while_the_device_is_heard_where_it_cannot_be_reached(
+    in_acme: Tenant, make_device: MakeDevice
+) -> None:
+    command = queue(make_device("pump-8"))
+    Device.objects.update(detected_protocol="mqtt", last_seen_via="http")
+    assert [one.id for one in commands.claim_commands(protocol="mqtt", now=NOW)] == [command.pk]
+    assert is_reached_over("mqtt", device_id=command.device_id)
+    Device.objects.update(last_seen_via="coap")
+    assert [one.id for one in commands.claim_commands(protocol="coap", now=later(seconds=30))] == [command.pk]
+    assert not is_reached_over("mqtt", device_id=command.device_id)
 
 
 def test_nothing_is_sent_to_a_device_that_is_switched_off(pump: Device) -> None:

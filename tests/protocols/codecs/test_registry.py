@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from devices.models import Codec, DeviceType
 from protocols.codecs.line import NS_PER_UNIT
 from protocols.codecs.registry import AUTO, CODECS, decode_frame
-from protocols.errors import CodecFailedError
+from protocols.errors import CodecFailedError, MessageError
 from protocols.types import Sample
 from tests.protocols.codecs.frames import AT, CONTEXT, decode, verdict
 
@@ -74,6 +74,30 @@ def test_a_plain_value_passes_the_same_gate(frame: bytes, code: str) -> None:
 )
 def test_the_codec_is_found_from_the_bytes(frame: bytes, codec: str) -> None:
     assert decode_frame(frame, codec=AUTO, context=CONTEXT).codec == codec
+
+
+@pytest.mark.parametrize("remembered", ["", *NAMES])
+@pytest.mark.parametrize(
+    ("frame", "codec"),
+    [
+        (b'{"a": 1}', "json"),
+        (b'[{"n": "a", "v": 1}]', "senml"),
+        (cbor2.dumps([{0: "a", 2: 1}]), "senml"),
+        (cbor2.dumps({"a": 1}), "cbor"),
+        (b"pump-7 a=1", "line"),
+        (b"21.5", "plain"),
+    ],
+)
+def test_a_remembered_codec_never_reads_what_is_anothers(frame: bytes, codec: str, remembered: str) -> None:
+    assert decode_frame(frame, codec=AUTO, context=CONTEXT, remembered=remembered) == decode_frame(frame, codec=codec, context=CONTEXT)
+
+
+def test_where_nothing_reads_a_frame_the_remembered_codec_says_why() -> None:
+    with pytest.raises(MessageError) as told:
+        decode_frame(b"pump-7 a=", codec=AUTO, context=CONTEXT, remembered="line")
+    with pytest.raises(MessageError) as expected:
+        decode_frame(b"pump-7 a=", codec="line", context=CONTEXT)
+    assert told.value.detail == expected.value.detail
 
 
 @pytest.mark.parametrize("frame", [b"", b"hello", b"\xff\xfe", b"a\0", b"{", b"[", b"\x81", b"\xa1\x01\x02", b"nan", b"a = b"])
