@@ -66,7 +66,7 @@ def take_in(messages: Sequence[tuple[int, RawMessage]], *, uncovered: Collection
 
 def _take_in_tenant(group: Sequence[tuple[int, RawMessage]], uncovered: Collection[int], now: datetime) -> list[Refusal]:
     keys = {message.device for _, message in group if "\0" not in message.device}
-    devices = {device.key: device for device in Device.objects.select_related("device_type").filter(key__in=keys)}
+    devices = {device.key: device for device in Device.objects.select_related("device_type", "gateway").filter(key__in=keys)}
     refusals, rejections = [], []
     refused: IIoTError
     for index, message in group:
@@ -93,6 +93,9 @@ def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> N
         raise _RefusedError("unknown_device", f"There is no device {message.device[:64]!r}; check the name, or create it.")
     if not device.is_enabled:
         raise _RefusedError("device_disabled", "The device is switched off in the platform; enable it there.")
+    if message.via and (device.gateway is None or device.gateway.key != message.via):
+        detail = f"{message.via[:64]!r} sent for {device.key!r}, which is not connected via it; set its gateway to it."
+        raise _RefusedError("other_device", detail)
     with transaction.atomic():
         if message.channel == STATUS:
             is_heard = read_connection(message.payload)

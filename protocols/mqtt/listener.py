@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+from msgspec.structs import replace
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -27,13 +28,14 @@ from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
 from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, alerts_topic, command_topic, parse_topic, state_topic
 from protocols.sparkplug.nodes import EdgeNodes
-from protocols.sparkplug.topics import DEATHS, SPARKPLUG_START, SPARKPLUG_SUBSCRIPTION, parse_sparkplug_topic
-from protocols.types import BatchOutcome, Delivery, RawMessage
+from protocols.sparkplug.topics import DEATHS, SPARKPLUG_START, SPARKPLUG_SUBSCRIPTION, is_birth, parse_sparkplug_topic
+from protocols.types import STATUS, BatchOutcome, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
 
 PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
 PROTOCOL = "mqtt"
+SPARKPLUG = "sparkplug"
 PUBACK_SECONDS = 5.0
 MAX_RECONNECT_SECONDS = 30
 
@@ -114,11 +116,14 @@ class MqttListener:
         self._client.disconnect()  # queued behind the last PUBACKs
         self._client.loop_stop()
 
-    def _acknowledge(self, batch: Sequence[RawMessage], _outcome: BatchOutcome) -> None:
+    def _acknowledge(self, batch: Sequence[RawMessage], outcome: BatchOutcome) -> None:
         # What an earlier connection brought comes again on this one and is acknowledged then.
         since = self._count_at_connect
         self._stored_count = max((m.delivery.count for m in batch if m.delivery is not None), default=self._stored_count)
         self._client.acknowledge([m.delivery.packet_id for m in batch if m.delivery is not None and m.delivery.count > since])
+        for index, message in enumerate(batch):
+            if message.codec == SPARKPLUG and index not in outcome.refused and is_birth(message.source):
+                self._core.offer(replace(message, payload=b"online", delivery=None, codec="", channel=STATUS))
 
     def _prune(self) -> None:
         self._nodes.save()
@@ -229,10 +234,14 @@ class MqttListener:
         """Return the message of an edge node with names in place of aliases; none where nothing in it is to be stored."""
         topic = publish.topic.decode(errors="replace")
         address = parse_sparkplug_topic(topic)
-        if address is None or publish.is_retained or address.kind in DEATHS:
+        is_death = address is not None and address.kind in DEATHS
+        if address is None or publish.is_retained or (is_death and not self._nodes.is_over(publish.payload, address)):
             self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
             return []
+        via = address.node if address.device else ""
+        if is_death:
+            delivery = self._count_delivery(publish)
+            return [RawMessage(address.tenant, address.key, b"offline", received_at, PROTOCOL, topic, delivery, via=via, channel=STATUS)]
         payload = self._nodes.take(publish.payload, address, is_repeated=publish.is_repeated)
         delivery = self._count_delivery(publish)
-        via = address.node if address.device else ""
-        return [RawMessage(address.tenant, address.key, payload, received_at, "mqtt", topic, delivery, codec="sparkplug", via=via)]
+        return [RawMessage(address.tenant, address.key, payload, received_at, PROTOCOL, topic, delivery, codec=SPARKPLUG, via=via)]

@@ -5,6 +5,7 @@ from 0 with the NBIRTH to 255 and start over; after a gap the host asks for a re
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from protocols.codecs.json import MAX_VALUES
 from protocols.sparkplug.messages import Payload, parse_payload
@@ -14,14 +15,16 @@ from protocols.sparkplug.topics import BIRTHS, DATA, SparkplugAddress
 # name that is longer than a metric's key is refused with the birth, so nothing is lost by forgetting it.
 MAX_ALIASES = 10_000
 MAX_NAME_CHARS = 64
+BIRTH_SEQ = "bdSeq"
 
 
 @dataclass(slots=True)
 class NodeState:
-    """An edge node since its last birth: its aliases, and the last sequence number, None where that is not known."""
+    """An edge node since its last birth: its aliases, the last sequence number and the birth's own, None where not known."""
 
     aliases: dict[int, str] = field(default_factory=dict)
     seq: int | None = None
+    birth_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ def put_names(state: NodeState, address: SparkplugAddress, frame: bytes, *, is_r
     if address.kind == "NBIRTH" and not is_repeated:
         state.aliases.clear()
         state.seq = None
+        state.birth_seq = _read_birth_seq(payload)
     if is_birth:
         for metric in payload.metrics:
             is_named = metric.HasField("alias") and 0 < len(metric.name) <= MAX_NAME_CHARS and "\0" not in metric.name
@@ -62,6 +66,22 @@ def put_names(state: NodeState, address: SparkplugAddress, frame: bytes, *, is_r
             is_unknown = is_unknown or not metric.name
     asks = address.kind in DATA and (is_unknown or not is_in_order)
     return Named(payload.SerializeToString() if is_changed else frame, asks, is_birth)
+
+
+def is_over(state: NodeState, address: SparkplugAddress, frame: bytes) -> bool:
+    """Return whether a death ends what is: the will of an earlier session may arrive after the birth of the next (§6.4.19)."""
+    if address.kind != "NDEATH":
+        return True
+    payload = parse_payload(frame)
+    birth_seq = None if payload is None else _read_birth_seq(payload)
+    return birth_seq is None or state.birth_seq is None or birth_seq == state.birth_seq
+
+
+def _read_birth_seq(payload: Any) -> int | None:
+    for metric in payload.metrics:
+        if metric.name == BIRTH_SEQ and metric.WhichOneof("value") in {"int_value", "long_value"}:
+            return int(getattr(metric, metric.WhichOneof("value")))
+    return None
 
 
 def rebirth_command() -> bytes:

@@ -9,7 +9,7 @@ from django.db import DatabaseError, DataError
 
 from protocols.models import SparkplugNode
 from protocols.services import save_aliases
-from protocols.sparkplug.naming import NodeState, put_names, rebirth_command
+from protocols.sparkplug.naming import NodeState, is_over, put_names, rebirth_command
 from protocols.sparkplug.topics import SparkplugAddress
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,7 @@ class EdgeNodes:
     def take(self, frame: bytes, address: SparkplugAddress, *, is_repeated: bool) -> bytes:
         """Return the frame with names in it; ask the node for a rebirth where some are not known."""
         key = (address.group, address.node)
-        state = self._states.get(key)
-        if state is None:
-            while len(self._states) >= MAX_NODES:
-                self._states.pop(next(iter(self._states)))
-            state = self._states[key] = NodeState()
+        state = self._find(key)
         try:
             named = put_names(state, address, frame, is_repeated=is_repeated, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
         except Exception:  # the listener's loop: one frame must not end the thread that reads everybody's
@@ -52,6 +48,18 @@ class EdgeNodes:
         if named.asks_for_birth:
             self._ask(address)
         return named.payload
+
+    def is_over(self, frame: bytes, address: SparkplugAddress) -> bool:
+        """Return whether a death certificate is that of the session that the node's last birth began."""
+        return is_over(self._find((address.group, address.node)), address, frame)
+
+    def _find(self, key: tuple[str, str]) -> NodeState:
+        state = self._states.get(key)
+        if state is None:
+            while len(self._states) >= MAX_NODES:
+                self._states.pop(next(iter(self._states)))
+            state = self._states[key] = NodeState()
+        return state
 
     def save(self) -> None:
         """Save what is new since the last time; raises django.db.Error where the database is away. For the main thread.

@@ -43,3 +43,9 @@ def parse_sparkplug_topic(topic: str) -> SparkplugAddress | None:
         case [prefix, group, ("DBIRTH" | "DDATA" | "DDEATH") as kind, node, device] if prefix == NAMESPACE and group and node and device:
             return SparkplugAddress(group, kind, node, device)
     return None
+
+
+def is_birth(topic: str) -> bool:
+    """Return whether it is that of a birth certificate."""
+    address = parse_sparkplug_topic(topic)
+    return address is not None and address.kind in BIRTHS

@@ -1,5 +1,7 @@
 """An edge node over a real broker: births, aliases, devices behind it, and a rebirth when we do not understand."""
 
+from typing import Any
+
 import paho.mqtt.client as paho
 import pytest
 from django_tenants.utils import tenant_context
@@ -101,3 +103,27 @@ def test_names_the_database_does_not_take_hold_up_nobodys_heartbeat(acme: Tenant
         nodes.take(BIRTH, SparkplugAddress("acme", "NBIRTH", node, ""), is_repeated=False)
     nodes.save()
     assert [row.node for row in SparkplugNode.objects.all()] == ["edge-1"]
+
+
+def connection(tenant: Tenant, key: str) -> str:
+    with tenant_context(tenant):
+        return str(Device.objects.get(key=key).connection)
+
+
+def test_births_and_deaths_say_who_is_connected(acme: Tenant, platform: paho.Client, run_listener: RunListener) -> None:
+    def birth_seq(number: int) -> dict[str, Any]:
+        return {"name": "bdSeq", "datatype": 8, "long_value": number}
+
+    level = {"name": "Level", "datatype": 10, "double_value": 0.5}
+    with run_listener():
+        publish(platform, "NBIRTH/edge-1", frame(0, birth_seq(7), level, timestamp=0))
+        publish(platform, "DBIRTH/edge-1/tank", frame(1, level, timestamp=0))
+        wait_until(lambda: (connection(acme, "edge-1"), connection(acme, "edge-1_tank")) == ("online", "online"))
+        publish(platform, "DDEATH/edge-1/pump", frame(2, timestamp=0))
+        publish(platform, "DDEATH/edge-1/tank", frame(2, timestamp=0))
+        publish(platform, "NDEATH/edge-1", frame(None, birth_seq(6), timestamp=0))
+        wait_until(lambda: connection(acme, "edge-1_tank") == "offline")
+        assert (connection(acme, "edge-1"), connection(acme, "edge-1_pump")) == ("online", "")
+        assert reasons(acme) == ["other_device"]
+        publish(platform, "NDEATH/edge-1", frame(None, birth_seq(7), timestamp=0))
+        wait_until(lambda: connection(acme, "edge-1") == "offline")
