@@ -70,6 +70,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "iiot_site.web.hostile_middleware.HostileInputMiddleware",
     "tenants.middleware.MembershipMiddleware",  # last: being synchronous it keeps all of them on one thread under ASGI
 ]
 TEMPLATES: list[dict[str, Any]] = [
@@ -341,10 +342,12 @@ UNFOLD = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
+    "filters": {"without_trace": {"()": "iiot_site.lib.logs.WithoutTrace"}},
     "formatters": {"line": {"()": "iiot_site.lib.logs.OneLineFormatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("IIOT_LOG_LEVEL", default="INFO")},
     "loggers": {
+        "django.security.DisallowedHost": {"filters": ["without_trace"]},  # any scanner's foreign Host header: the line says it all
         "asyncua": {"level": "CRITICAL"},  # tells every value at INFO, each failed connection with a trace at ERROR
         "pika": {"level": "CRITICAL"},  # tells ten lines of every connection; the listener says what matters
     },

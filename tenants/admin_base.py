@@ -8,6 +8,7 @@ object 7 of another: nothing is written there (docs/decisions/0003). Who sees a 
 from functools import cached_property
 from typing import Any
 
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
@@ -24,10 +25,25 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the st
         return int(rows.order_by()[:COUNT_LIMIT].count()) if hasattr(rows, "order_by") else len(rows)
 
 
+def _fits(model: Any, name: str, value: Any) -> bool:
+    try:
+        field = model._meta.get_field(name).formfield()  # noqa: SLF001  # Django's own way to a model's fields
+        if field is not None:
+            field.clean(value)
+    except (FieldDoesNotExist, ValidationError, ValueError, TypeError, AttributeError):
+        return False
+    return True
+
+
 class _PlatformModelAdmin(ModelAdmin):
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what the address fills in, without what does not fit its field."""
+        initial = super().get_changeform_initial_data(request)
+        return {name: value for name, value in initial.items() if _fits(self.model, name, value)}
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """Write nothing; see the module."""
@@ -44,6 +60,11 @@ class _PlatformModelAdmin(ModelAdmin):
 
 class TenantModelAdmin(_PlatformModelAdmin):
     """For models that each tenant has for itself."""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        if request.tenant is None:  # type: ignore[attr-defined]  # set by tenants.middleware
+            raise Http404  # outside there are no tables to look in
+        return super().get_object(request, object_id, from_field)
 
 
 class SharedModelAdmin(_PlatformModelAdmin):

@@ -14,3 +14,11 @@ class OneLineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).translate({10: "\\n", 13: "\\r", 0: "\\0"})
+
+
+class WithoutTrace(logging.Filter):
+    """Keeps the line of what a stranger's request causes, without the traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = record.exc_text = None
+        return True
