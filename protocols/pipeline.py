@@ -256,7 +256,7 @@ def _refuse_whole(item: _Item, device: DeviceRef | None) -> Refusal | None:
 
 
 def _receipt(schema: str, item: _Item, device: DeviceRef, now: datetime) -> Receipt:
-    received_at = item.message.received_at
+    received_at = put_on_database_clock(item.message.received_at)  # it becomes the time of readings that have none
     stamp = received_at
     if item.needs_stamp:
         ticks = count_ticks(item.samples)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import redis
 
+from tests.faults.clocks import shift_device_clocks, shift_host_clock
 from tests.faults.latency import measure_latencies
 from tests.faults.opcua import break_opcua
 from tests.faults.run import Run, Verdict
@@ -168,25 +169,6 @@ def send_out_of_order(run: Run) -> Verdict:
     return Verdict(run.count_stored([sender]), f"latest value {value:.0f}, refused {', '.join(refused)}", fault)
 
 
-def shift_clock(run: Run) -> Verdict:
-    """13: a device whose clock is two minutes ahead, and one two minutes behind: stored, and online."""
-    fault = ""
-    senders: list[HttpSender] = []
-    for key, shift in (("compressor-1", 120_000), ("compressor-2", -120_000)):
-        sender = HttpSender(run.platform, key, metric=f"clock_{int(time.time())}", rate=50)
-        sender._start_ms += shift
-        sender.start()
-        senders.append(sender)
-    time.sleep(3)
-    for sender in senders:
-        sender.finish()
-    token = run.platform.log_in("viewer")
-    for sender in senders:
-        status = run.platform.call("GET", f"/devices/{sender.entry['id']}", token=token)["status"]
-        fault = fault or ("" if status == "online" else f"{sender.key} is {status}")
-    return Verdict(run.count_stored(senders), "clocks of two devices off by two minutes", fault)
-
-
 def stop_gently(run: Run) -> Verdict:
     """14: SIGTERM to web, worker and listener under load: batches drained, exit 0 within 30 s."""
     names = ("web", "worker", "listen-mqtt", *(("listen-amqp",) if run.has_amqp else ()))
@@ -224,5 +206,6 @@ FAULTS: dict[str, Callable[[Run], Verdict]] = {
     "5-opcua": break_opcua,
     "6-poison-and-flood": send_poison,
     "7-out-of-order": send_out_of_order,
-    "13-clocks": shift_clock,
+    "13-device-clocks": shift_device_clocks,
+    "13-host-clock": shift_host_clock,
 }
