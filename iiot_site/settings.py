@@ -96,15 +96,22 @@ TEMPLATES: list[dict[str, Any]] = [
 IIOT_DB_POOL_SIZE = env.int("IIOT_DB_POOL_SIZE", default=20)
 # A pool that cannot connect waits longer and longer by itself; one that gives up tries again with the next request.
 _POOL_OPTIONS = {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 10, "reconnect_timeout": 1}
-_POOL = {"pool": _POOL_OPTIONS} if environment.is_web_process else {}
 _DATABASE = env.db_url_config(server_setting("DATABASE_URL", "postgres://iiot@127.0.0.1:5432/iiot"))
+_DATABASE_OPTIONS: dict[str, Any] = _DATABASE.get("OPTIONS", {})
+# Nobody waits longer for an answer, and one who asks for too much must not keep the pool from the others.
+IIOT_QUERY_SECONDS = env.float("IIOT_QUERY_SECONDS", default=10.0)
+if environment.is_web_process:
+    _DATABASE_OPTIONS = {**_DATABASE_OPTIONS, "pool": _POOL_OPTIONS}
+    if IIOT_QUERY_SECONDS:
+        _LIMIT = f"-c statement_timeout={IIOT_QUERY_SECONDS * 1000:.0f}"
+        _DATABASE_OPTIONS["options"] = f"{_DATABASE_OPTIONS.get('options', '')} {_LIMIT}".strip()
 DATABASES = {
     "default": {
         **_DATABASE,
         "ENGINE": "django_tenants.postgresql_backend",
-        "CONN_MAX_AGE": 0 if _POOL else 60,
+        "CONN_MAX_AGE": 0 if environment.is_web_process else 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**_DATABASE.get("OPTIONS", {}), **_POOL},
+        "OPTIONS": _DATABASE_OPTIONS,
     }
 }
 DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]

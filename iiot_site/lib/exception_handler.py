@@ -1,10 +1,13 @@
 """Turns every API error into `{"code", "detail", "errors"}`."""
 
+import logging
 from typing import Any
 
+import psycopg.errors
 import redis
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -13,19 +16,33 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from iiot_site.lib.errors import IIoTError
 
+logger = logging.getLogger(__name__)
+
 
 def handle_api_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Answer `exc`; None leaves it to Django (a 500). Headers such as WWW-Authenticate and Retry-After stay."""
     if isinstance(exc, IIoTError):
         return Response({"code": exc.code, "detail": exc.detail, "errors": exc.errors}, status=exc.http_status)
     if isinstance(exc, redis.RedisError):  # what can do without it has caught this
-        return Response({"code": "unavailable", "detail": "Redis is away; try again in a minute.", "errors": {}}, status=503)
+        return _unavailable("Redis is away; try again in a minute.")
+    if isinstance(exc, OperationalError | InterfaceError):
+        logger.warning("the database gave no answer: %s", exc)
+        is_too_slow = isinstance(exc.__cause__, psycopg.errors.QueryCanceled)
+        return _unavailable("This takes too long; ask for less at once." if is_too_slow else "The database is away or busy; try again.")
     if isinstance(exc, Http404):
         exc = exceptions.NotFound()
     elif isinstance(exc, PermissionDenied):
         exc = exceptions.PermissionDenied()
     elif isinstance(exc, DjangoValidationError):
         exc = exceptions.ValidationError(as_serializer_error(exc))
+    return _answer(exc, context)
+
+
+def _unavailable(detail: str) -> Response:
+    return Response({"code": "unavailable", "detail": detail, "errors": {}}, status=503)
+
+
+def _answer(exc: Exception, context: dict[str, Any]) -> Response | None:
     response = drf_exception_handler(exc, context)
     if response is None or not isinstance(exc, exceptions.APIException):
         return response
