@@ -14,8 +14,6 @@ COLUMNS = ("key", "type", "name", "site", "gateway", "protocol", "tags", "firmwa
 REQUIRED = ("key", "type")
 _DELIMITERS = ",;\t"
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
-# What a spreadsheet would run as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class UnreadableFileError(ValueError):
@@ -65,11 +63,6 @@ def read_rows(content: bytes) -> list[Row]:
     if not rows:
         raise UnreadableFileError("The file has a header and no devices.")
     return rows
-
-
-def neutralise(cell: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
 
 
 def _decode(content: bytes) -> str:

@@ -8,11 +8,10 @@ from enum import Enum
 from types import ModuleType
 from typing import Any
 
+from iiot_site.lib.csv_cells import neutralise
 from iiot_site.lib.times import format_time
 
 ROW_GROUP_ROWS = 100_000
-# A spreadsheet takes a text that begins so for a formula (OWASP, "CSV Injection").
-_FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -40,7 +39,7 @@ def encode_csv(columns: Sequence[Column], batches: Iterable[Rows]) -> Iterator[b
     writer = csv.writer(text)
     writer.writerow(column.name for column in columns)
     yield text.getvalue().encode()
-    writers: dict[Kind, Callable[[Any], Any]] = {Kind.TEXT: _defuse, Kind.TIME: format_time}
+    writers: dict[Kind, Callable[[Any], Any]] = {Kind.TEXT: _neutralise_text, Kind.TIME: format_time}
     write = [writers.get(column.kind, _as_it_is) for column in columns]
     for batch in batches:
         text.seek(0)
@@ -49,8 +48,8 @@ def encode_csv(columns: Sequence[Column], batches: Iterable[Rows]) -> Iterator[b
         yield text.getvalue().encode()
 
 
-def _defuse(value: str | None) -> str | None:
-    return f"'{value}" if value and value.startswith(_FORMULA_BEGINNINGS) else value
+def _neutralise_text(value: str | None) -> str | None:
+    return value and neutralise(value)
 
 
 def _as_it_is(value: Any) -> Any:

@@ -14,12 +14,13 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from devices.csv_import import COLUMNS, MAX_BYTES, MAX_ROWS, neutralise
+from devices.csv_import import COLUMNS, MAX_BYTES, MAX_ROWS
 from devices.errors import ImportRefusedError
 from devices.import_services import ImportReport, import_devices
 from devices.models import DeviceType, ProvisioningKey
 from devices.provisioning import why_unusable
 from devices.provisioning_services import issue_provisioning_key, revoke_provisioning_key
+from iiot_site.lib.csv_cells import neutralise
 from iiot_site.lib.encryption import seal, unseal
 from tenants.page_access import page
 from tenants.permissions import allows
