@@ -132,8 +132,6 @@ def _load_page(device: Device, metrics: Sequence[Metric], page: BucketQuery, now
         "width": page.buckets.width if isinstance(page.buckets, FixedBuckets) else None,
     }
     found: _Found = {}
-    if page.with_gaps:
-        found = {(edge, metric_id): _empty(key, edge) for edge in edges[:-1] for metric_id, key in keys.items()}
     parts, bounds = build_parts(device_id=device.id, metric_ids=list(keys), start=page.start, end=page.end, edges=edges)
     for ts, metric_id, n, total, low, high, quality, first, last in _fetch(_buckets_sql(page, parts), facts | bounds):
         average = _finite(total / n)
@@ -147,7 +145,14 @@ def _load_page(device: Device, metrics: Sequence[Metric], page: BucketQuery, now
         for ts, metric_id, figure in _fetch(_INCREASE_SQL, facts):
             bucket = found.get((ts, metric_id)) or _empty(keys[metric_id], ts)  # its first reading may have come just now
             found[ts, metric_id] = replace(bucket, increase=_finite(figure))
-    return found
+    return found | _fill_gaps(found, keys, edges[:-1]) if page.with_gaps else found
+
+
+def _fill_gaps(found: _Found, keys: dict[int, str], starts: Sequence[datetime]) -> _Found:
+    """Return an empty bucket for each key and start that has none. A device whose type was changed may have a key twice."""
+    ids = {key: metric_id for metric_id, key in keys.items()}
+    known = {(bucket.ts, bucket.metric) for bucket in found.values()}
+    return {(start, metric_id): _empty(key, start) for start in starts for key, metric_id in ids.items() if (start, key) not in known}
 
 
 def _buckets_sql(page: BucketQuery, parts: str) -> str:

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from devices.models import Device, Metric
+from devices.models import Device, DeviceType, Metric
 from telemetry import bucket_history
 from telemetry.bucket_history import AGGREGATES, load_buckets, read_figure
 from telemetry.buckets import Buckets, CalendarBuckets, FixedBuckets
@@ -181,3 +181,13 @@ def test_a_reading_that_comes_between_two_figures_of_an_empty_bucket_is_no_fault
     fetch = bucket_history._fetch
     monkeypatch.setattr(bucket_history, "_fetch", fetch_and_store)
     assert figures(load(device), "increase")[120.0] == 3.0
+
+
+def test_an_empty_bucket_comes_once_for_a_key_that_the_device_has_from_two_types(device: Device) -> None:
+    store(device, {0: 1.0})
+    device.device_type = DeviceType.objects.create(name="Fan")
+    device.save()
+    Metric.objects.create(device_type=device.device_type, key="speed")
+    store(device, {120: 4.0})
+    buckets = load(device, end=240, with_gaps=True)
+    assert [(bucket.ts, bucket.count) for bucket in buckets] == [(at(0), 1), (at(60), 0), (at(120), 1), (at(180), 0)]
