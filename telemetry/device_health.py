@@ -1,12 +1,12 @@
 """How a device has been doing: its status, its data, its credentials, over the last 24 hours."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
+from django.db.models import Count
 
 from devices.models import Device
 from devices.selectors import list_valid_credentials
@@ -46,7 +46,8 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
     changes = device.status_changes.filter(at__gte=since).exclude(before=Device.Status.NEVER)
     uncertain, bad = _load_quality_shares(device, since)
     rejected = RejectedMessage.objects.filter(device=device, received_at__gte=since)
-    by_reason = Counter(rejected.order_by().values_list("reason", flat=True))
+    counts = rejected.order_by().values_list("reason").annotate(count=Count("id")).order_by("-count", "reason")
+    by_reason: dict[str, int] = dict(counts)
     valid = list(list_valid_credentials(device, now).values_list("expires_at", "rotated_at")) if with_credentials else []
     figures = HealthFigures(
         status=device.status,
@@ -54,7 +55,7 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
         bad_share=bad,
         uncertain_share=uncertain,
         clock_skew_seconds=_load_skew(device, since),
-        rejected=by_reason.total(),
+        rejected=sum(by_reason.values()),
         next_expiry_at=min((expires for expires, rotated in valid if expires is not None and rotated is None), default=None),
         has_valid_credential=bool(valid) if with_credentials else None,
     )
@@ -63,7 +64,7 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
         figures=figures,
         findings=find_health(figures, now),
         silent_since=device.last_seen_at if is_silent else None,
-        rejected_by_reason=dict(by_reason.most_common()),
+        rejected_by_reason=by_reason,
         last_errors=list(rejected.order_by("-received_at")[:ERRORS_SHOWN]),
     )
 
