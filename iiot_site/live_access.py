@@ -22,11 +22,12 @@ from django_tenants.utils import schema_context
 from devices.models import Device, Site
 from iiot_site.lib.errors import IIoTError
 from tenants.models import Tenant, User
-from tenants.permissions import allows
+from tenants.permissions import allows, allows_all
 from tenants.selectors import get_active_tenant, get_slug_by_host, load_membership
 from tenants.tokens import read_access_token
 
 _PERMISSIONS = {"device": "telemetry:read", "site": "device:read"}
+_OF_THE_PLANT = {"incidents": ("incident:read",), "overview": ("incident:read", "device:read")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def authenticate_socket(*, headers: Mapping[str, str], path_slug: str | None) ->
 
 def may_subscribe(*, caller: LiveCaller, topic: str) -> bool:
     """Tell whether the topic exists in the caller's tenant and the caller may read it. Unknown and foreign look alike."""
-    if topic in {"incidents", "overview"}:
-        return allows(caller.permissions, "incident:read")
+    if topic in _OF_THE_PLANT:
+        return allows_all(caller.permissions, _OF_THE_PLANT[topic])
     kind, _, name = topic.partition(":")
     if not allows(caller.permissions, _PERMISSIONS.get(kind, "")):
         return False

@@ -19,7 +19,7 @@ from iiot_site import live_consumer
 from iiot_site.asgi import application
 from iiot_site.lib import live
 from iiot_site.lib.live import group_name, push_frames
-from iiot_site.live_access import LiveCaller
+from iiot_site.live_access import LiveCaller, may_subscribe
 from tenants.models import Membership, Tenant, User
 from tenants.services import ensure_membership
 from tenants.tokens import issue_tokens
@@ -182,6 +182,12 @@ async def test_a_topic_needs_to_exist_here_and_to_be_readable(
         answer = await ask(socket, {"type": "subscribe", "topics": topics})
         assert (answer["code"], answer["topics"]) == ("not_found", topics[3:])
         assert (await socket.hear())["topics"] == topics[:3]
+
+
+def test_the_overview_tells_of_devices_and_incidents_and_needs_the_right_to_both() -> None:
+    for permissions, may_follow in (({"incident:read"}, False), ({"device:read"}, False), ({"incident:read", "device:read"}, True)):
+        caller = LiveCaller(uuid.uuid4(), "t_acme", frozenset(permissions))
+        assert may_subscribe(caller=caller, topic="overview") is may_follow
 
 
 async def test_malformed_messages_are_answered_and_do_no_harm(acme_viewer: User) -> None:
