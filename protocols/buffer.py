@@ -1,5 +1,7 @@
 """A bounded queue between a socket and the database that gives out batches by number, bytes or time.
 
+How old a batch may get goes from `batch_seconds` up to `busy_batch_seconds`, by how long storing takes.
+
 When it is full, `put` waits: the listener then stops reading from its socket and TCP slows the sender down.
 """
 
@@ -20,12 +22,15 @@ class BatchBuffer:
         batch_size: int = 2_000,
         batch_bytes: int = 2 * 1024 * 1024,
         batch_seconds: float = 0.05,
+        busy_batch_seconds: float = 0.05,
         capacity: int = 10_000,
         capacity_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes  # decoded they take a hundred times as much
         self._batch_seconds = batch_seconds
+        self._busy_batch_seconds = max(batch_seconds, busy_batch_seconds)
+        self._age_limit_seconds = batch_seconds
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
         self._messages: deque[tuple[float, RawMessage]] = deque()
@@ -71,11 +76,18 @@ class BatchBuffer:
         with self._changed:
             if not self._changed.wait_for(lambda: self._messages or self._is_closed, timeout_seconds) or not self._messages:
                 return []
-            ripe_at = self._messages[0][0] + self._batch_seconds
+            ripe_at = self._messages[0][0] + self._age_limit_seconds
             self._changed.wait_for(self._is_batch_complete, max(0.0, ripe_at - time.monotonic()))
             batch = self._pop_batch()
             self._changed.notify_all()
             return batch
+
+    def pace(self, *, store_seconds: float) -> None:
+        """Let the next batch gather twice as long as the last one took to store, within the bounds.
+
+        A batch costs by the tenant more than by the message: the busier the machine, the fewer and larger batches are.
+        """
+        self._age_limit_seconds = min(self._busy_batch_seconds, max(self._batch_seconds, 2 * store_seconds))
 
     def close(self) -> None:
         """Take nothing more in; what is inside can still be taken out."""

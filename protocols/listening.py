@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 3.0
 START_RETRY_SECONDS = 2.0
+BATCH_SECONDS = 0.05
+BUSY_BATCH_SECONDS = 0.25  # for protocols whose devices do not wait for the answer before they send on
 BURST_SECONDS = 20  # what a sender has saved up at most, as after an outage of its own
 
 Acknowledge = Callable[[Sequence[RawMessage], BatchOutcome], None]
@@ -61,6 +63,7 @@ class ListenerCore:
         name: str,
         acknowledge: Acknowledge,
         batch_size: int = 2_000,
+        busy_batch_seconds: float = BATCH_SECONDS,
         ready_file: Path | None = None,
         on_beat: Callable[[], None] = do_nothing,
         find_error: Callable[[], str] = str,
@@ -73,7 +76,12 @@ class ListenerCore:
         self._on_beat = on_beat
         self._find_error = find_error
         self._count_connections = count_connections
-        self._buffer = BatchBuffer(batch_size=batch_size, capacity=max(10_000, 4 * batch_size))
+        self._buffer = BatchBuffer(
+            batch_size=batch_size,
+            batch_seconds=BATCH_SECONDS,
+            busy_batch_seconds=busy_batch_seconds,
+            capacity=max(10_000, 4 * batch_size),
+        )
         self._hand_off = HandOffThread()
         self._changes = ChangeFollower()
         self._limits = make_limits()

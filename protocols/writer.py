@@ -56,7 +56,9 @@ class BatchWriter:
             if is_stopping:
                 self._buffer.close()
             batch = self._buffer.take(timeout_seconds=POLL_SECONDS)
+            started = time.monotonic()
             is_done = not self._store(batch) if batch else is_stopping
+            self._buffer.pace(store_seconds=time.monotonic() - started)
             self._on_turn()
 
     def _store(self, batch: Sequence[RawMessage]) -> bool:

@@ -24,7 +24,7 @@ from protocols.amqp.names import parse_key, was_smuggled
 from protocols.amqp.properties import read_properties
 from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
 from protocols.commands import CommandDispatcher
-from protocols.listening import ListenerCore
+from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.redeliveries import CONSUMER_START, forget_confirmed, forget_older, has_recorded, next_count
 from protocols.types import BatchOutcome, Delivery, RawMessage
@@ -47,6 +47,7 @@ class AmqpListener:
             name=PROTOCOL,
             acknowledge=self._acknowledge,
             batch_size=BATCH_SIZE,
+            busy_batch_seconds=BUSY_BATCH_SECONDS,
             ready_file=ready_file,
             on_beat=self._prune,
             find_error=lambda: (login_sync.last_error if login_sync else "") or self._dispatcher.last_error,

@@ -21,7 +21,7 @@ from alerting.device_notices import AlertNotice
 from devices.types import CommandRef, StateRef
 from protocols.commands import CommandDispatcher, encode_alert, encode_command, encode_state
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
-from protocols.listening import ListenerCore
+from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
@@ -65,6 +65,7 @@ class MqttListener:
             # A third of what the broker sends without acknowledgement: one part is stored while others arrive. Large, so that
             # a batch of many tenants has enough of each to be worth its transaction.
             batch_size=MAX_INFLIGHT // 3,
+            busy_batch_seconds=BUSY_BATCH_SECONDS,
             ready_file=ready_file,
             on_beat=self._prune,
             find_error=lambda: (login_sync.last_error if login_sync else "") or self._dispatcher.last_error,

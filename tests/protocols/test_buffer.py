@@ -98,3 +98,23 @@ def test_what_is_offered_to_a_closed_buffer_is_turned_away() -> None:
     buffer = BatchBuffer()
     buffer.close()
     assert not buffer.offer(message(1))
+
+
+def test_a_batch_gathers_longer_while_storing_takes_long_and_not_for_ever() -> None:
+    buffer = BatchBuffer(batch_size=100, batch_seconds=0.0, busy_batch_seconds=0.2)
+    for store_seconds, at_least, at_most in ((0.05, 0.1, 0.19), (60.0, 0.2, 10.0), (0.0, 0.0, 0.09)):
+        buffer.pace(store_seconds=store_seconds)
+        buffer.put(message(1))
+        started = time.monotonic()
+        buffer.take(timeout_seconds=5)
+        assert at_least * 0.9 <= time.monotonic() - started
+        assert buffer._age_limit_seconds <= at_most
+
+
+def test_a_batch_that_is_complete_waits_for_nothing() -> None:
+    buffer = BatchBuffer(batch_size=1, batch_seconds=0.05, busy_batch_seconds=60)
+    buffer.pace(store_seconds=60)
+    buffer.put(message(1))
+    started = time.monotonic()
+    assert numbers(buffer.take(timeout_seconds=5)) == [1]
+    assert time.monotonic() - started < 30
