@@ -25,7 +25,9 @@ from protocols.frames import keep_frames
 from protocols.resolution import resolve_watched_series
 from protocols.rules_gate import RulesGate
 from protocols.types import RawMessage
+from rules.conditions.parsing import Condition
 from rules.tasks import evaluate_series_task
+from rules.turning_points import TurningPoints
 from rules.types import SeriesSince
 from telemetry.live import push_readings
 from telemetry.models import Quality
@@ -60,7 +62,8 @@ class Committed:
 def hand_on_now(batch: Committed) -> None:
     """Push to live pages, count, and tell the rules which series they watch have something new."""
     _show(batch)
-    tell_rules(batch.schema, find_watched(batch))
+    since, _ = find_watched(batch)
+    tell_rules(batch.schema, since)
 
 
 def _show(batch: Committed) -> None:
@@ -70,27 +73,34 @@ def _show(batch: Committed) -> None:
         push_readings(batch.schema, ((value.device, value.metric, value.reading) for value in batch.values))
 
 
-def find_watched(batch: Committed) -> SeriesSince:
-    """Return the series in the batch that some rule reads, with the time of the oldest reading that can decide something."""
+def find_watched(batch: Committed, turning_points: TurningPoints | None = None) -> tuple[SeriesSince, bool]:
+    """Return the series in the batch that some rule reads, with the time of the oldest reading that can decide something.
+
+    And whether that is urgent: some reading may change what a rule thinks of its series.
+    """
     oldest: SeriesSince = {}
     if not batch.values:
-        return oldest
+        return oldest, False
     try:
         with schema_context(batch.schema):
             watched = resolve_watched_series(batch.schema)
     except (DatabaseError, InterfaceError) as exc:
         logger.warning("rules of %s were not told of %d readings: %s", batch.schema, len(batch.values), exc)
-        return oldest
-    is_watched: dict[tuple[int, int], bool] = {}
+        return oldest, False
+    conditions_of: dict[tuple[int, int], tuple[Condition, ...]] = {}
+    is_urgent = turning_points is None
     for value in batch.values:
         reading = value.reading
         pair = (reading.device_id, reading.metric_id)
-        if pair not in is_watched:
+        conditions = conditions_of.get(pair)
+        if conditions is None:
             device = value.device
-            is_watched[pair] = watched.watches(device.id, device.device_type_id, device.site_id, value.metric.key)
-        if is_watched[pair] and reading.value is not None and reading.quality < Quality.BAD:
+            conditions = conditions_of[pair] = watched.conditions(device.id, device.device_type_id, device.site_id, value.metric.key)
+        if conditions and reading.value is not None and reading.quality < Quality.BAD:
             oldest[pair] = min(reading.ts, oldest.get(pair, reading.ts))
-    return oldest
+            if turning_points is not None and turning_points.may_turn((batch.schema, *pair), conditions, reading.ts, reading.value):
+                is_urgent = True
+    return oldest, is_urgent
 
 
 def tell_rules(schema: str, since: SeriesSince) -> None:
@@ -112,6 +122,7 @@ class HandOffThread:
         self._queued_values = 0
         self._lock = threading.Lock()
         self._gate = RulesGate(tell=tell_rules)
+        self._turning_points = TurningPoints()
         self._thread = threading.Thread(target=self._run, name="hand-off", daemon=True)
 
     def start(self) -> None:
@@ -158,8 +169,10 @@ class HandOffThread:
 
     def _hand_on(self, batch: Committed) -> None:
         _show(batch)
-        self._gate.add(batch.schema, find_watched(batch))
-        self._gate.tell_due(time.monotonic())
+        since, is_urgent = find_watched(batch, self._turning_points)
+        now_seconds = time.monotonic()
+        self._gate.add(batch.schema, since, is_urgent=is_urgent, now_seconds=now_seconds)
+        self._gate.tell_due(now_seconds)
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:

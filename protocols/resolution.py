@@ -18,8 +18,9 @@ from devices.selectors import load_device_refs, load_metric_refs
 from devices.types import DeviceRef, MetricRef
 from iiot_site.lib import lookups
 from protocols.activity import forget_written
+from rules.conditions.parsing import Condition
 from rules.scopes import Scope, WatchedSeries
-from rules.selectors import load_watched_pairs
+from rules.selectors import load_watched_rules
 
 TTL_SECONDS = 30
 UNFOLLOWED_SECONDS = 3
@@ -79,8 +80,8 @@ def resolve_watched_series(schema: str) -> WatchedSeries:
     if watched is not None:
         _count(asked=1)
         return watched
-    pairs = _load_through(schema, "watched", [_ALL], lambda _: {_ALL: load_watched_pairs()}, list[tuple[str, Scope]])
-    watched = WatchedSeries(pairs[_ALL])
+    found = _load_through(schema, "watched", [_ALL], lambda _: {_ALL: load_watched_rules()}, list[tuple[str, Scope, Condition]])
+    watched = WatchedSeries(found[_ALL])
     with _lock:
         if _epochs.get(schema, 0) == epoch:
             _watched[schema] = watched

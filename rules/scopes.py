@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from rules.conditions.parsing import Condition
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -24,50 +26,55 @@ class Scope:
 
 @dataclass(slots=True)
 class _WatchedMetric:
-    """The scopes of all rules about one metric. Single conditions are sets, so that a thousand rules cost one look-up."""
+    """The conditions of all rules about one metric, by scope. Scopes of one kind are look-ups, so that a thousand rules cost one."""
 
-    everywhere: bool = False
-    device_ids: set[int] = field(default_factory=set)
-    device_type_ids: set[int] = field(default_factory=set)
-    site_ids: set[uuid.UUID] = field(default_factory=set)
-    narrow: list[Scope] = field(default_factory=list)
+    everywhere: list[Condition] = field(default_factory=list)
+    by_device: dict[int, list[Condition]] = field(default_factory=dict)
+    by_device_type: dict[int, list[Condition]] = field(default_factory=dict)
+    by_site: dict[uuid.UUID, list[Condition]] = field(default_factory=dict)
+    narrow: list[tuple[Scope, Condition]] = field(default_factory=list)
 
-    def add(self, scope: Scope) -> None:
+    def add(self, scope: Scope, condition: Condition) -> None:
         match scope:
             case Scope(None, None, None):
-                self.everywhere = True
+                self.everywhere.append(condition)
             case Scope(int(device_id), None, None):
-                self.device_ids.add(device_id)
+                self.by_device.setdefault(device_id, []).append(condition)
             case Scope(None, int(device_type_id), None):
-                self.device_type_ids.add(device_type_id)
+                self.by_device_type.setdefault(device_type_id, []).append(condition)
             case Scope(None, None, site_ids) if site_ids is not None:
-                self.site_ids |= site_ids
+                for site_id in site_ids:
+                    self.by_site.setdefault(site_id, []).append(condition)
             case _:
-                self.narrow.append(scope)
+                self.narrow.append((scope, condition))
 
-    def covers(self, device_id: int, device_type_id: int, site_id: uuid.UUID | None) -> bool:
+    def conditions(self, device_id: int, device_type_id: int, site_id: uuid.UUID | None) -> tuple[Condition, ...]:
         return (
-            self.everywhere
-            or device_id in self.device_ids
-            or device_type_id in self.device_type_ids
-            or site_id in self.site_ids
-            or any(scope.covers(device_id, device_type_id, site_id) for scope in self.narrow)
+            *self.everywhere,
+            *self.by_device.get(device_id, ()),
+            *self.by_device_type.get(device_type_id, ()),
+            *(self.by_site.get(site_id, ()) if site_id is not None else ()),
+            *(condition for scope, condition in self.narrow if scope.covers(device_id, device_type_id, site_id)),
         )
 
 
 class WatchedSeries:
     """The series that some enabled rule reads."""
 
-    def __init__(self, watched: Iterable[tuple[str, Scope]]) -> None:
-        """Take (metric key, scope) of every enabled rule."""
+    def __init__(self, watched: Iterable[tuple[str, Scope, Condition]]) -> None:
+        """Take metric key, scope and condition of every enabled rule."""
         self._metrics: dict[str, _WatchedMetric] = {}
-        for metric_key, scope in watched:
-            self._metrics.setdefault(metric_key, _WatchedMetric()).add(scope)
+        for metric_key, scope, condition in watched:
+            self._metrics.setdefault(metric_key, _WatchedMetric()).add(scope, condition)
+
+    def conditions(self, device_id: int, device_type_id: int, site_id: uuid.UUID | None, metric_key: str) -> tuple[Condition, ...]:
+        """Return the conditions of all rules that read this metric of this device; none where nobody watches it."""
+        metric = self._metrics.get(metric_key)
+        return metric.conditions(device_id, device_type_id, site_id) if metric is not None else ()
 
     def watches(self, device_id: int, device_type_id: int, site_id: uuid.UUID | None, metric_key: str) -> bool:
         """Tell whether some rule reads this metric of this device."""
-        metric = self._metrics.get(metric_key)
-        return metric is not None and metric.covers(device_id, device_type_id, site_id)
+        return bool(self.conditions(device_id, device_type_id, site_id, metric_key))
 
 
 def subtree_ids(root: uuid.UUID, parents: Mapping[uuid.UUID, uuid.UUID | None]) -> frozenset[uuid.UUID]:

@@ -11,7 +11,7 @@ from django.db import connection
 from devices.models import Device, Metric, Site
 from rules.conditions.errors import ConditionInvalidError
 from rules.conditions.evaluation import BAD_QUALITY
-from rules.conditions.parsing import parse_condition
+from rules.conditions.parsing import Condition, parse_condition
 from rules.models import Rule
 from rules.scopes import Scope, WatchedSeries, subtree_ids
 from rules.types import ActiveRule, Series, SeriesSince, StateKey
@@ -92,12 +92,12 @@ def _iterate_active_rules() -> Iterator[ActiveRule]:
 
 def load_watched_series() -> WatchedSeries:
     """Return which series of the tenant some enabled rule reads."""
-    return WatchedSeries(load_watched_pairs())
+    return WatchedSeries(load_watched_rules())
 
 
-def load_watched_pairs() -> list[tuple[str, Scope]]:
-    """Return metric key and scope of every enabled rule: what `WatchedSeries` is made of, as plain values."""
-    return [(key, rule.scope) for rule in load_active_rules() for key in rule.condition.metric_keys]
+def load_watched_rules() -> list[tuple[str, Scope, Condition]]:
+    """Return metric key, scope and condition of every enabled rule: what `WatchedSeries` is made of, as plain values."""
+    return [(key, rule.scope, rule.condition) for rule in load_active_rules() for key in rule.condition.metric_keys]
 
 
 def load_series(pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], Series]:

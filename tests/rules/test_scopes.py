@@ -5,6 +5,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rules.conditions.threshold import Threshold
 from rules.scopes import Scope, WatchedSeries, subtree_ids
 
 SITES = [uuid.UUID(int=number) for number in range(4)]
@@ -21,8 +22,12 @@ rules = st.lists(st.tuples(st.sampled_from("ab"), scopes), max_size=8)
 def test_watched_series_is_just_what_some_rule_covers(
     watched: list[tuple[str, Scope]], device: int, device_type: int, site: uuid.UUID | None, metric: str
 ) -> None:
-    expected = any(key == metric and scope.covers(device, device_type, site) for key, scope in watched)
-    assert WatchedSeries(watched).watches(device, device_type, site, metric) is expected
+    conditions = [(key, scope, Threshold(metric="a", operator=">", threshold=n)) for n, (key, scope) in enumerate(watched)]
+    expected_conditions = {c for key, scope, c in conditions if key == metric and scope.covers(device, device_type, site)}
+    series = WatchedSeries(conditions)
+    assert series.watches(device, device_type, site, metric) is bool(expected_conditions)
+    found = series.conditions(device, device_type, site, metric)
+    assert (len(found), set(found)) == (len(expected_conditions), expected_conditions)
 
 
 def test_two_conditions_must_both_match() -> None:
