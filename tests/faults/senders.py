@@ -78,6 +78,7 @@ class MqttSender(Sender):
         self._lock = threading.Lock()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"fault-{key}-{time.time_ns()}", clean_session=False)
         self.client.username_pw_set(self.entry["username"], self.entry["password"])
+        self._topic = f"t/{self.entry['username']}/telemetry"  # the demo's own topic may be that of another protocol
         self.client.max_queued_messages_set(0)
         self.client.max_inflight_messages_set(200)
         self.client.reconnect_delay_set(0.2, 1)  # type: ignore[arg-type]  # fractions work
@@ -88,7 +89,7 @@ class MqttSender(Sender):
 
     def send(self, number: int) -> None:
         self.log.sent.add(number)
-        packet_id = self.client.publish(self.entry["topic"], self.message(number), qos=1).mid
+        packet_id = self.client.publish(self._topic, self.message(number), qos=1).mid
         with self._lock:
             if packet_id in self._early:
                 self._early.remove(packet_id)
