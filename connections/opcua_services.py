@@ -98,11 +98,11 @@ def save_opcua_node(*, node: OpcUaNode) -> OpcUaNode:
         TooManyConnectionsError: the server has as many nodes as it may.
     """
     is_new = node._state.adding  # noqa: SLF001  # Django's documented way to ask
-    node.full_clean()
     if is_new:
         lock_in_schema(CONNECTIONS_LOCK)
         if OpcUaNode.objects.filter(server=node.server_id).count() >= MAX_NODES_PER_SERVER:
             raise TooManyConnectionsError(f"A server may have {MAX_NODES_PER_SERVER} mapped nodes. Delete one first.")
+    node.full_clean()
     node.save(update_fields=None if is_new else NODE_FIELDS)
     notify_connections_changed()
     return node

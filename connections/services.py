@@ -37,11 +37,11 @@ def save_modbus_connection(*, modbus_connection: ModbusConnection) -> ModbusConn
         TooManyConnectionsError: the tenant has as many as it may.
     """
     is_new = modbus_connection._state.adding  # noqa: SLF001  # Django's documented way to ask
-    modbus_connection.full_clean()
     if is_new:
         lock_in_schema(CONNECTIONS_LOCK)
         if ModbusConnection.objects.count() >= MAX_CONNECTIONS:
             raise TooManyConnectionsError(f"A tenant may have {MAX_CONNECTIONS} Modbus connections. Delete one first.")
+    modbus_connection.full_clean()
     modbus_connection.save(update_fields=None if is_new else CONNECTION_FIELDS)
     notify_connections_changed()
     return modbus_connection
@@ -63,11 +63,11 @@ def save_modbus_register(*, register: ModbusRegister) -> ModbusRegister:
         TooManyConnectionsError: the map has as many entries as it may.
     """
     is_new = register._state.adding  # noqa: SLF001  # Django's documented way to ask
-    register.full_clean()
     if is_new:
         lock_in_schema(CONNECTIONS_LOCK)
         if ModbusRegister.objects.filter(device_type=register.device_type).count() >= MAX_REGISTERS_PER_TYPE:
             raise TooManyConnectionsError(f"A register map may have {MAX_REGISTERS_PER_TYPE} entries. Delete one first.")
+    register.full_clean()
     register.save()
     notify_connections_changed()
     return register

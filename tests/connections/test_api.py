@@ -59,6 +59,8 @@ def test_a_device_is_connected_and_its_registers_are_named_through_the_api(devel
         ({"address": 65_536}, "address"),
         ({"data_type": "string", "length": 126}, "length"),
         ({"scale": 0}, "scale"),
+        ({"scale": "nan"}, "scale"),
+        ({"offset": "-inf"}, "offset"),
         ({"metric": "ä b"}, "metric"),
     ],
 )
