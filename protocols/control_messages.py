@@ -28,11 +28,11 @@ from iiot_site.lib.errors import IIoTError
 from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import parse_json
 from protocols.errors import InvalidResponseError, MessageError, RateLimitedError
+from protocols.senders import find_sender_fault, unknown_device
 from protocols.services import count_unrouted, record_refused_messages
 from protocols.types import REPORTED, RESPONSE, STATE_GET, STATUS, RawMessage, Refusal
 from telemetry.types import NewRejection
-from tenants.models import Tenant
-from tenants.selectors import get_tenant_by_slug
+from tenants.selectors import get_active_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ def take_in(messages: Sequence[tuple[int, RawMessage]], *, uncovered: Collection
         groups[message.tenant, message.protocol].append((index, message))
     refusals: list[Refusal] = []
     for (slug, protocol), group in groups.items():
-        tenant = get_tenant_by_slug(slug)
-        if tenant is None or tenant.status != Tenant.Status.ACTIVE:
+        tenant = get_active_tenant(slug)
+        if tenant is None:
             count_unrouted(listener=protocol, messages=len(group), now=now)
             refusals += [Refusal(index, "unknown_tenant", "There is no active tenant of this name.") for index, _ in group]
             continue
@@ -90,12 +90,10 @@ def _take_in_tenant(group: Sequence[tuple[int, RawMessage]], uncovered: Collecti
 
 def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> None:
     if device is None:
-        raise _RefusedError("unknown_device", f"There is no device {message.device[:64]!r}; check the name, or create it.")
-    if not device.is_enabled:
-        raise _RefusedError("device_disabled", "The device is switched off in the platform; enable it there.")
-    if message.via and (device.gateway is None or device.gateway.key != message.via):
-        detail = f"{message.via[:64]!r} sent for {device.key!r}, which is not connected via it; set its gateway to it."
-        raise _RefusedError("other_device", detail)
+        raise _RefusedError(*unknown_device(message))
+    gateway_key = device.gateway.key if device.gateway else ""
+    if fault := find_sender_fault(message, gateway_key=gateway_key, is_enabled=device.is_enabled):
+        raise _RefusedError(*fault)
     with transaction.atomic():
         if message.channel == STATUS:
             is_heard = read_connection(message.payload)

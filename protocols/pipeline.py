@@ -32,6 +32,7 @@ from protocols.handoff import Committed, StoredValue, hand_on_now
 from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples
 from protocols.receipt_times import claim_receipt_time
 from protocols.resolution import forget_metrics, resolve_devices, resolve_metrics
+from protocols.senders import find_sender_fault, unknown_device
 from protocols.services import count_unrouted, record_refused_messages
 from protocols.types import BatchOutcome, RawMessage, Refusal, Sample
 from telemetry.services import record_ingest, record_rejections, store_readings
@@ -244,12 +245,10 @@ def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, 
 
 def _refuse_whole(item: _Item, device: DeviceRef | None) -> Refusal | None:
     if device is None:
-        return Refusal(item.index, "unknown_device", f"There is no device {item.message.device[:64]!r}; check the name, or create it.")
-    if item.message.via and item.message.via != device.gateway_key:
-        detail = f"{item.message.via[:64]!r} sent for {device.key!r}, which is not connected via it; set its gateway to it."
-        return Refusal(item.index, "other_device", detail)
-    if not device.is_enabled:
-        return Refusal(item.index, "device_disabled", "The device is switched off in the platform; enable it there.")
+        return Refusal(item.index, *unknown_device(item.message))
+    fault = find_sender_fault(item.message, gateway_key=device.gateway_key, is_enabled=device.is_enabled)
+    if fault is not None:
+        return Refusal(item.index, *fault)
     if item.error is not None:
         return Refusal(item.index, item.error.code, item.error.detail)
     return None

@@ -236,7 +236,11 @@ class MqttListener:
         topic = publish.topic.decode(errors="replace")
         address = parse_sparkplug_topic(topic)
         is_death = address is not None and address.kind in DEATHS
-        if address is None or publish.is_retained or (is_death and not self._nodes.is_over(publish.payload, address)):
+        if (
+            address is None
+            or publish.is_retained
+            or (is_death and not self._nodes.is_over(publish.payload, address, is_repeated=publish.is_repeated))
+        ):
             self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
             return []
         via = address.node if address.device else ""

@@ -49,8 +49,10 @@ class EdgeNodes:
             self._ask(address)
         return named.payload
 
-    def is_over(self, frame: bytes, address: SparkplugAddress) -> bool:
-        """Return whether a death certificate is that of the session that the node's last birth began."""
+    def is_over(self, frame: bytes, address: SparkplugAddress, *, is_repeated: bool) -> bool:
+        """Take a death certificate; return whether it is that of the session that the node's last birth began."""
+        if address.device:
+            self.take(frame, address, is_repeated=is_repeated)  # a DDEATH is numbered as data is, an NDEATH is not (§6.4.2.2)
         return is_over(self._find((address.group, address.node)), address, frame)
 
     def _find(self, key: tuple[str, str]) -> NodeState:

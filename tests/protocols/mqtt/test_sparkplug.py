@@ -86,6 +86,15 @@ def test_a_node_sends_for_devices_that_are_connected_via_it_and_no_others(
     assert reasons(acme) == ["other_device"]
 
 
+def test_a_death_of_a_device_counts_in_the_sequence_of_its_node() -> None:
+    asked: list[str] = []
+    nodes = EdgeNodes(lambda topic, _payload: asked.append(topic))
+    nodes.take(BIRTH, SparkplugAddress("acme", "NBIRTH", "edge-1", ""), is_repeated=False)
+    assert nodes.is_over(frame(1), SparkplugAddress("acme", "DDEATH", "edge-1", "tank"), is_repeated=False)
+    nodes.take(now_frame(2, 22.5), SparkplugAddress("acme", "NDATA", "edge-1", ""), is_repeated=False)
+    assert asked == []
+
+
 def test_a_thread_that_cannot_read_any_more_ends_the_process(
     acme: Tenant, platform: paho.Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
