@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import queue
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -47,8 +48,11 @@ class Link(Protocol):
         """Disconnect after what is queued has left."""
 
 
+Obey = Callable[[str, Any], Mapping[str, Any]]
+
+
 class MqttLink:
-    """MQTT with QoS 1."""
+    """MQTT with QoS 1. It tells when it is online, by its last will when not, and obeys commands once it knows how."""
 
     starts_late = False
 
@@ -60,6 +64,10 @@ class MqttLink:
         self._client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
         self._client.reconnect_delay_set(1, 30)
         self._client.on_connect = self._on_connect
+        self._client.on_message = self._on_command
+        self._place = self._topic.removesuffix("/telemetry")
+        self._client.will_set(f"{self._place}/status", "offline", qos=1)
+        self._obey: Obey | None = None
         self._last: paho.MQTTMessageInfo | None = None
         self._client.connect_async(content["mqtt"]["host"], content["mqtt"]["port"], keepalive=30)
         self._client.loop_start()
@@ -67,6 +75,10 @@ class MqttLink:
     @property
     def is_connected(self) -> bool:
         return self._client.is_connected()
+
+    def answer_commands(self, obey: Obey) -> None:
+        """Let commands be carried out by `obey`, which returns what to answer or raises ValueError."""
+        self._obey = obey
 
     def publish(self, payload: str) -> None:
         self._last = self._client.publish(self._topic, payload, qos=1)
@@ -82,6 +94,18 @@ class MqttLink:
     def _on_connect(self, _client: paho.Client, _data: Any, _flags: paho.ConnectFlags, reason: ReasonCode, _props: Any) -> None:
         if reason.is_failure:
             logger.warning("%s was refused by the broker: %s", self._topic, reason)
+            return
+        self._client.subscribe(f"{self._place}/commands", qos=1)
+        self._client.publish(f"{self._place}/status", "online", qos=1)
+
+    def _on_command(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        command = json.loads(message.payload)
+        answer: dict[str, Any] = {"id": command["id"], "status": "ok"}
+        try:
+            answer["data"] = self._obey(command["name"], command["payload"]) if self._obey else None
+        except ValueError as exc:
+            answer |= {"status": "failed", "error": str(exc)}
+        self._client.publish(f"{self._place}/commands/response", json.dumps(answer), qos=1)
 
 
 class _QueuedLink:

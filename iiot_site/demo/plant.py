@@ -1,8 +1,9 @@
 """What the demo contains, as plain values. Raise `VERSION` when it changes, so that existing demos are completed."""
 
 from dataclasses import dataclass
+from typing import Any
 
-VERSION = 4
+VERSION = 5
 ROLES = ("admin", "developer", "operator", "viewer", "auditor")
 
 
@@ -93,6 +94,19 @@ DEVICE_TYPES: dict[str, tuple[DemoMetric, ...]] = {
         DemoMetric("temperature", "Gearbox temperature", "°C", minimum=-40, maximum=150),
         DemoMetric("running", "Running", data_type="boolean"),
     ),
+}
+
+# What a type's simulated devices obey, where they are connected over MQTT. Types that declare none accept any command.
+COMMANDS: dict[str, list[dict[str, Any]]] = {
+    "Pump": [
+        {"name": "start", "description": "Let the motor run"},
+        {"name": "stop", "description": "Stop the motor", "is_dangerous": True},
+        {
+            "name": "set_speed",
+            "description": "Speed of the motor, 1,450 rpm when nobody sets it",
+            "parameters": [{"name": "rpm", "type": "integer", "required": True, "minimum": 600, "maximum": 1500}],
+        },
+    ],
 }
 
 # Vibration: limit of zone C to D for medium machines on rigid foundations, ISO 10816-3.

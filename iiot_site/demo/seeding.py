@@ -13,7 +13,7 @@ from devices.services import create_device, issue_credential, revoke_credential,
 from iiot_site.demo.addresses import PLANT_NAMESPACE, unit_of
 from iiot_site.demo.connecting import connect_machines
 from iiot_site.demo.demo_file import BrokerEntry, DemoDeviceEntry, DemoFile, DemoLogin, DemoTenantEntry, PlantEntry
-from iiot_site.demo.plant import DEVICE_TYPES, ROLES, RULES, TENANTS, VERSION, DemoDevice, DemoTenant
+from iiot_site.demo.plant import COMMANDS, DEVICE_TYPES, ROLES, RULES, TENANTS, VERSION, DemoDevice, DemoTenant
 from rules.models import Rule
 from rules.services import save_rule
 from tenants.models import Tenant, User
@@ -143,7 +143,10 @@ def _ensure_plant(plant: DemoTenant, before: DemoTenantEntry | None, now: dateti
 def _ensure_type(kind: str) -> DeviceType:
     device_type = DeviceType.objects.filter(name=kind).first()
     if device_type is None:
-        device_type = save_device_type(device_type=DeviceType(name=kind, protocol="mqtt", inactivity_timeout=INACTIVITY))
+        device_type = DeviceType(name=kind, protocol="mqtt", inactivity_timeout=INACTIVITY)
+    if device_type.pk is None or (not device_type.commands and kind in COMMANDS):
+        device_type.commands = COMMANDS.get(kind, [])
+        device_type = save_device_type(device_type=device_type)
     existing = set(device_type.metrics.values_list("key", flat=True))
     for wanted in DEVICE_TYPES[kind]:
         if wanted.key not in existing:

@@ -4,9 +4,11 @@ import math
 import random
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 DAY_SECONDS = 86_400
 FAULT_RAMP_SECONDS = 12.0
+RATED_RPM = 1450
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,23 @@ class Machine:
         self._fault_until = -math.inf
         self._fault_level = 0.0
         self._before: float | None = None
+        self._is_running = True
+        self._rpm = RATED_RPM
+
+    def obey(self, name: str, payload: Any) -> dict[str, float | bool]:
+        """Carry out a command (`plant.COMMANDS`) and return what is so now.
+
+        Raises:
+            ValueError: it knows no such command, or cannot do that.
+        """
+        match self._kind, name, payload:
+            case "Pump", "start" | "stop", _:
+                self._is_running = name == "start"
+            case "Pump", "set_speed", {"rpm": int(rpm)} if 600 <= rpm <= 1500:
+                self._rpm = rpm
+            case _:
+                raise ValueError(f"a {self._kind.lower()} cannot do {name} with {payload}")
+        return {"running": self._is_running, "rpm": self._rpm if self._is_running else 0}
 
     def start_fault(self, at: datetime, *, seconds: float) -> None:
         """Let the machine go wrong for a while."""
@@ -85,7 +104,14 @@ class Machine:
         values: dict[str, float | bool | str] = {
             key: self._value(key, signal, load, now, elapsed) for key, signal in SIGNALS[self._kind].items()
         }
-        return values | self._states(load, now)
+        return {key: self._turned(key, value) for key, value in values.items()} | self._states(load, now)
+
+    def _turned(self, key: str, value: float | bool | str) -> float | bool | str:
+        """Return a pump's value at its speed: head goes with the square of it, power with the cube (affinity laws)."""
+        if self._kind != "Pump" or key == "temperature" or not isinstance(value, float):
+            return value
+        speed = self._rpm / RATED_RPM if self._is_running else 0.0
+        return round(value * speed ** {"pressure": 2, "current": 3}.get(key, 1), SIGNALS["Pump"][key].digits)
 
     def _load(self, now: float) -> float:
         """Return the load from 0 to 1: a rounded square wave, so that it rests at both ends."""
@@ -113,7 +139,7 @@ class Machine:
     def _states(self, load: float, now: float) -> dict[str, float | bool | str]:
         match self._kind:
             case "Pump" | "Conveyor":
-                return {"running": True}
+                return {"running": self._is_running}
             case "Compressor":
                 return {"state": "load" if load > 0.5 else "unload"}
             case "Furnace":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from iiot_site.demo.demo_file import DemoDeviceEntry, DemoFile, simulated_identity_folder
-from iiot_site.demo.links import Link, open_link
+from iiot_site.demo.links import Link, MqttLink, open_link
 from iiot_site.demo.signals import Machine
 from iiot_site.demo.simulated_plant import PlantLink, SimulatedPlant
 
@@ -28,6 +28,8 @@ class SimulatedDevice:
         self.name = entry["username"]
         self.machine = Machine(entry["type"], self.name)
         self.link = link
+        if isinstance(link, MqttLink):
+            link.answer_commands(self.machine.obey)
 
     def publish(self, at: datetime) -> None:
         """Send what the sensors show, with the time."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from iiot_site.demo.plant import DEVICE_TYPES, RULES, TENANTS, DemoRule
+from iiot_site.demo.plant import COMMANDS, DEVICE_TYPES, RULES, TENANTS, DemoRule
 from iiot_site.demo.signals import SIGNALS, Machine
 
 START = datetime(2026, 1, 31, 8, tzinfo=UTC)
@@ -65,3 +65,30 @@ def test_the_same_machine_has_the_same_signals() -> None:
 def test_ninety_nine_degrees_break_a_rule_on_every_kind_of_device() -> None:
     for kind in {device.kind for plant in TENANTS for device in plant.devices}:
         assert any(is_broken(rule, {"temperature": 99}) for rule in rules_of(kind) if rule.metric == "temperature")
+
+
+def test_a_pump_obeys() -> None:
+    pump = Machine("Pump", "a")
+    before = pump.values(START)
+    assert pump.obey("set_speed", {"rpm": 725}) == {"running": True, "rpm": 725}
+    slower = pump.values(START)
+    assert float(slower["pressure"]) < float(before["pressure"]) / 3
+    assert float(slower["current"]) < float(before["current"]) / 6
+    assert pump.obey("stop", None) == {"running": False, "rpm": 0}
+    stopped = pump.values(START)
+    assert (stopped["running"], stopped["current"]) == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "payload"), [("explode", None), ("set_speed", {"rpm": 9000}), ("set_speed", {"rpm": "fast"}), ("set_speed", 1)]
+)
+def test_what_a_pump_cannot_do_it_says(name: str, payload: object) -> None:
+    with pytest.raises(ValueError, match="a pump cannot do"):
+        Machine("Pump", "a").obey(name, payload)
+
+
+def test_what_the_types_declare_their_machines_obey() -> None:
+    for kind, commands in COMMANDS.items():
+        for command in commands:
+            for bound in ("minimum", "maximum"):
+                Machine(kind, "a").obey(command["name"], {p["name"]: p[bound] for p in command.get("parameters", [])})

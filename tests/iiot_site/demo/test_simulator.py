@@ -56,7 +56,7 @@ def content(broker: BrokerAddress) -> DemoFile:
 class Ear:
     """Hears what is published below t/acme."""
 
-    def __init__(self, broker: BrokerAddress) -> None:
+    def __init__(self, broker: BrokerAddress, topics: str = "t/acme/+/telemetry") -> None:
         self.heard: list[tuple[str, bytes]] = []
         subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
@@ -64,9 +64,12 @@ class Ear:
         self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.on_message = lambda _client, _data, message: self.heard.append((message.topic, bytes(message.payload)))
         self._client.connect(broker.host, broker.port)
-        self._client.subscribe("t/acme/+/telemetry")
+        self._client.subscribe(topics)
         self._client.loop_start()
         assert subscribed.wait(10)
+
+    def say(self, topic: str, payload: str) -> None:
+        self._client.publish(topic, payload, qos=1).wait_for_publish(10)
 
     def wait_for(self, count: int) -> None:
         deadline = time.monotonic() + 10
@@ -96,6 +99,24 @@ def test_it_sends_time_stamped_messages_until_told_to_stop(broker: BrokerAddress
     assert all(sample.ts is not None for sample in samples)
     times = [json.loads(payload)["ts"] for _, payload in ear.heard]
     assert times == sorted(set(times))
+
+
+def test_a_pump_says_that_it_is_there_and_obeys(broker: BrokerAddress, content: DemoFile) -> None:
+    ear = Ear(broker, "t/acme/simulated-pump/status")
+    simulator = Simulator(content, messages_per_second=1)
+    ear.wait_for(1)
+    ear.close()
+    assert ear.heard[0][1] == b"online"
+    ear = Ear(broker, "t/acme/simulated-pump/commands/response")
+    commands: list[dict[str, Any]] = [{"name": "set_speed", "payload": {"rpm": 900}}, {"name": "fly", "payload": None}]
+    for number, command in enumerate(commands):
+        ear.say("t/acme/simulated-pump/commands", json.dumps(command | {"id": str(number)}))
+    ear.wait_for(2)
+    simulator.close()
+    ear.close()
+    done, failed = (json.loads(payload) for _, payload in ear.heard)
+    assert done == {"id": "0", "status": "ok", "data": {"running": True, "rpm": 900}}
+    assert (failed["id"], failed["status"]) == ("1", "failed")
 
 
 def test_once_sends_one_message_and_says_when_it_is_ready(
