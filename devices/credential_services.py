@@ -26,7 +26,7 @@ from devices.errors import (
 )
 from devices.models import Device, DeviceCredential
 from devices.oscore_keys import make_oscore_keys
-from devices.selectors import OSCORE_PURPOSE, get_device_ref
+from devices.selectors import OSCORE_PURPOSE, get_device_ref, valid_credentials
 from devices.types import DeviceRef, IssuedCredential
 from iiot_site.lib.broker_logins import is_second_login, second_login
 from iiot_site.lib.broker_password import hash_broker_password, verify_broker_password
@@ -144,7 +144,7 @@ def _lock_valid(device: Device, kind: Kind) -> QuerySet[DeviceCredential]:
 
 
 def _check_room(valid: QuerySet[DeviceCredential], now: datetime) -> None:
-    if valid.filter(_not_expired(now)).count() >= MAX_VALID_PER_KIND:
+    if (valid & valid_credentials(now)).count() >= MAX_VALID_PER_KIND:
         raise TooManyCredentialsError("The device has ten valid credentials of this kind. Revoke one first.")
 
 
@@ -254,7 +254,7 @@ def authenticate_device_token(*, token: str, now: datetime) -> DeviceRef | None:
     parts = parse_device_token(token)
     if parts is None or parts.tenant != slug_of_schema(current_schema()):
         return None
-    found = _valid(Kind.TOKEN, now).filter(identifier=parts.prefix).first()
+    found = valid_credentials(now).filter(kind=Kind.TOKEN, identifier=parts.prefix).first()
     if found is None or not is_token_secret(parts.secret, found.secret_hash):
         return None
     record_credential_use(credential=found, now=now)
@@ -263,7 +263,7 @@ def authenticate_device_token(*, token: str, now: datetime) -> DeviceRef | None:
 
 def authenticate_broker_login(*, username: str, password: str, now: datetime) -> bool:
     """Tell whether a device of the current tenant may log in to a broker with this password. Fails closed."""
-    found = _valid(Kind.MQTT, now).filter(identifier=username).first()
+    found = valid_credentials(now).filter(kind=Kind.MQTT, identifier=username).first()
     # As much work for an unknown name as for a known one, so that the time of the answer tells nothing.
     fits = verify_broker_password(password, found.secret_hash if found else _NOBODYS_HASH)
     if found is None or not fits:
@@ -277,7 +277,7 @@ def authenticate_certificate(*, der: bytes, now: datetime) -> DeviceRef | None:
 
     The handshake proved that the caller has the private key; here the certificate itself is pinned.
     """
-    found = _valid(Kind.X509, now).filter(identifier=fingerprint_of(der)).first()
+    found = valid_credentials(now).filter(kind=Kind.X509, identifier=fingerprint_of(der)).first()
     if found is None or not is_within_validity(der, now):
         return None
     record_credential_use(credential=found, now=now)
@@ -289,14 +289,6 @@ def record_credential_use(*, credential: DeviceCredential, now: datetime) -> Non
     if credential.last_used_at is None or now - credential.last_used_at >= USE_STEP:
         unseen = Q(last_used_at=None) | Q(last_used_at__lte=now - USE_STEP)
         DeviceCredential.objects.filter(unseen, pk=credential.pk).update(last_used_at=now)
-
-
-def _valid(kind: Kind, now: datetime) -> QuerySet[DeviceCredential]:
-    return DeviceCredential.objects.filter(_not_expired(now), kind=kind, revoked_at=None)
-
-
-def _not_expired(now: datetime) -> Q:
-    return Q(expires_at=None) | Q(expires_at__gt=now)
 
 
 def notify_credentials_changed() -> None:

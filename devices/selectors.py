@@ -139,9 +139,14 @@ def count_devices_by_status() -> dict[DeviceStatus, int]:
     return {status: counts.get(status, 0) for status in DEVICE_STATUSES}
 
 
+def valid_credentials(now: datetime) -> QuerySet[DeviceCredential]:
+    """Return the tenant's credentials that are neither revoked nor expired."""
+    return DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+
+
 def load_broker_logins(now: datetime) -> dict[str, str]:
     """Return the MQTT logins that are valid in the current tenant: username to password hash."""
-    valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.MQTT, revoked_at=None)
+    valid = valid_credentials(now).filter(kind=DeviceCredential.Kind.MQTT)
     return dict(valid.values_list("identifier", "secret_hash"))
 
 
@@ -150,7 +155,7 @@ def load_oscore_credentials(now: datetime) -> list[OscoreCredential]:
 
     A credential that the present secret key does not open is left out and logged: one must not keep the others from working.
     """
-    valid = DeviceCredential.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now), kind=DeviceCredential.Kind.OSCORE, revoked_at=None)
+    valid = valid_credentials(now).filter(kind=DeviceCredential.Kind.OSCORE)
     found = []
     for id_, key, sealed in valid.filter(device__is_enabled=True).values_list("id", "device__key", "sealed_secret"):
         try:
@@ -162,4 +167,4 @@ def load_oscore_credentials(now: datetime) -> list[OscoreCredential]:
 
 def list_valid_credentials(device: Device, now: datetime) -> QuerySet[DeviceCredential]:
     """Return what the device may use now, newest first."""
-    return device.credentials.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+    return valid_credentials(now).filter(device=device)

@@ -1,6 +1,7 @@
 """Pages of a device's credentials: what there is, issue, rotate, revoke. A secret is in the answer to its button only."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -13,13 +14,14 @@ from devices.connecting import list_examples
 from devices.credential_states import credential_state
 from devices.forms import OVERLAPS, CredentialForm, RotationForm
 from devices.models import Device, DeviceCredential
+from devices.selectors import list_valid_credentials
 from devices.services import issue_credential, revoke_credential, rotate_credential, successor_expiry
 from devices.types import IssuedCredential
 from iiot_site.lib.errors import IIoTError
 from tenants.page_access import page
 
 Kind = DeviceCredential.Kind
-WORKING = ("valid", "rotated")
+OTHERS_SHOWN = 10
 
 
 @page("credential:read")
@@ -77,20 +79,20 @@ def revoke_device_credential(request: HttpRequest, device_id: uuid.UUID, credent
 
 def list_rows(device: Device) -> list[dict[str, Any]]:
     """Return credentials with their state: those that work first, of the others the newest ten."""
-    now = timezone.now()
-    rows = []
-    for credential in device.credentials.order_by("-created_at"):
-        state = credential_state(
-            revoked_at=credential.revoked_at, rotated_at=credential.rotated_at, expires_at=credential.expires_at, now=now
-        )
-        rows.append({"credential": credential, "state": state, "can_rotate": state in {"valid", "expired"} and not credential.rotated_at})
-    working = [row for row in rows if row["state"] in WORKING]
-    return working + [row for row in rows if row not in working][:10]
+    working = list_working_rows(device)
+    others = device.credentials.exclude(pk__in=[row["credential"].pk for row in working]).order_by("-created_at")
+    return working + [_row(credential, timezone.now()) for credential in others[:OTHERS_SHOWN]]
 
 
 def list_working_rows(device: Device) -> list[dict[str, Any]]:
     """Return the credentials that the device can use now."""
-    return [row for row in list_rows(device) if row["state"] in WORKING]
+    now = timezone.now()
+    return [_row(credential, now) for credential in list_valid_credentials(device, now).order_by("-created_at")]
+
+
+def _row(credential: DeviceCredential, now: datetime) -> dict[str, Any]:
+    state = credential_state(revoked_at=credential.revoked_at, rotated_at=credential.rotated_at, expires_at=credential.expires_at, now=now)
+    return {"credential": credential, "state": state, "can_rotate": state in {"valid", "expired"} and not credential.rotated_at}
 
 
 def _get_device(device_id: uuid.UUID) -> Device:
