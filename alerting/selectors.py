@@ -2,10 +2,10 @@
 
 import uuid
 
-from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, Count, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from alerting.models import Alert, Incident, IncidentEvent
+from alerting.models import Alert, Incident, IncidentEvent, Severity
 
 
 def list_incidents() -> QuerySet[Incident]:
@@ -14,6 +14,13 @@ def list_incidents() -> QuerySet[Incident]:
     return Incident.objects.select_related("device", "site", "assignee").annotate(
         alert_count=Coalesce(Subquery(counts, output_field=IntegerField()), 0)
     )
+
+
+def list_by_urgency(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
+    """Order by what burns: nobody on it first, then severity, then the longest open."""
+    nobody = Case(When(state=Incident.State.NEW, then=0), When(state=Incident.State.RESOLVED, then=2), default=1)
+    severity = Case(*(When(severity=name, then=Value(rank)) for rank, name in enumerate(Severity.values)), output_field=IntegerField())
+    return incidents.select_related("device", "site", "assignee").order_by(nobody, severity, "opened_at")
 
 
 def list_alerts() -> QuerySet[Alert]:
@@ -28,7 +35,7 @@ def list_timeline(incident_id: uuid.UUID) -> QuerySet[IncidentEvent]:
 
 def count_open_incidents() -> dict[str, int]:
     """Return how many incidents are open by severity; severities without one are left out."""
-    rows = Incident.objects.exclude(state=Incident.State.RESOLVED).order_by().values_list("severity").annotate(Count("pk"))
+    rows = Incident.objects.filter(open_incidents()).order_by().values_list("severity").annotate(Count("pk"))
     return dict(rows)
 
 

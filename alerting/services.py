@@ -20,7 +20,7 @@ from alerting.errors import AssigneeInvalidError, IncidentNotFoundError, NoteInv
 from alerting.grouping import Candidate, place_signal
 from alerting.incident_states import transition
 from alerting.models import Alert, Incident, IncidentEvent
-from alerting.selectors import list_incidents
+from alerting.selectors import list_incidents, open_incidents
 from alerting.severities import is_worse, worse_of
 from alerting.types import AlertSignal
 from iiot_site.lib.schemas import current_schema, lock_in_schema
@@ -106,7 +106,7 @@ def _repeat_alert(alert: Alert, incident: Incident, signal: AlertSignal, now: da
 
 def _find_or_open_incident(signal: AlertSignal, now: datetime) -> Incident:
     reopen_within = timedelta(seconds=settings.IIOT_INCIDENT_REOPEN_SECONDS)
-    recent = ~Q(state=Incident.State.RESOLVED) | Q(resolved_at__gte=now - reopen_within)
+    recent = open_incidents() | Q(resolved_at__gte=now - reopen_within)
     known = {
         incident.id: incident
         for incident in Incident.objects.select_for_update().filter(recent, dedup_key=signal.dedup_key).order_by("-number")
@@ -278,7 +278,7 @@ def _move(incident: Incident, action: str, now: datetime, *, actor: User | None 
 
 def _refuse_second_open(incident: Incident) -> None:
     same = Incident.objects.filter(dedup_key=incident.dedup_key).exclude(pk=incident.pk)
-    other = same.exclude(state=Incident.State.RESOLVED).first()
+    other = same.filter(open_incidents()).first()
     if other is not None:
         detail = f"Incident #{other.number} about the same thing is open. Work there."
         raise SameIncidentOpenError(detail, errors={"incident": str(other.pk)})

@@ -11,7 +11,7 @@ from typing import cast
 
 from django.conf import settings
 from django.core.paginator import Paginator
-from django.db.models import Case, IntegerField, QuerySet, Value, When
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -21,6 +21,7 @@ from django.views.decorators.http import require_GET, require_POST
 from alerting import services
 from alerting.incident_states import ACTIONS, allowed_actions
 from alerting.models import Alert, Incident, Severity
+from alerting.selectors import list_by_urgency, open_incidents
 from devices.models import Metric
 from iiot_site.lib.errors import IIoTError
 from tenants.models import User
@@ -28,13 +29,6 @@ from tenants.page_access import page
 
 PAGE_SIZE = 25
 STATE_CHOICES = {"open": "Open", "new": "New", "resolved": "Resolved", "all": "All"}
-
-
-def list_by_urgency(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
-    """Order by what burns: nobody on it first, then severity, then the longest open."""
-    nobody = Case(When(state=Incident.State.NEW, then=0), When(state=Incident.State.RESOLVED, then=2), default=1)
-    severity = Case(*(When(severity=name, then=Value(rank)) for rank, name in enumerate(Severity.values)), output_field=IntegerField())
-    return incidents.select_related("device", "site", "assignee").order_by(nobody, severity, "opened_at")
 
 
 @page("incident:read")
@@ -58,7 +52,7 @@ def show_incidents(request: HttpRequest) -> HttpResponse:
 
 def _filter(incidents: QuerySet[Incident], state: str, severity: str, words: str) -> QuerySet[Incident]:
     if state == "open":
-        incidents = incidents.exclude(state=Incident.State.RESOLVED)
+        incidents = incidents.filter(open_incidents())
     elif state in Incident.State.values:
         incidents = incidents.filter(state=state)
     if severity in Severity.values:

@@ -14,7 +14,7 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET, require_POST
 
 from alerting.models import Alert, Incident
-from alerting.views import list_by_urgency
+from alerting.selectors import list_by_urgency, open_incidents
 from devices.detection_services import reset_detection
 from devices.models import Codec, Device, DeviceCredential, DeviceType, Metric, Protocol
 from devices.selectors import list_site_subtree_ids, list_site_tree
@@ -154,7 +154,7 @@ def _choose_chart_metric(device: Device, metrics: list[str]) -> str:
 
 
 def _open_incidents(device: Device) -> list[Incident]:
-    return list(list_by_urgency(Incident.objects.filter(device=device).exclude(state=Incident.State.RESOLVED))[:20])
+    return list(list_by_urgency(Incident.objects.filter(open_incidents(), device=device))[:20])
 
 
 def _how_it_speaks(device: Device) -> dict[str, str]:

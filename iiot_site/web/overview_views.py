@@ -8,8 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from alerting.models import Incident, Severity
-from alerting.selectors import count_open_incidents
-from alerting.views import list_by_urgency
+from alerting.selectors import count_open_incidents, list_by_urgency, open_incidents
 from devices.models import Device
 from devices.selectors import count_devices_by_status
 from iiot_site.web.shares import make_shares
@@ -93,5 +92,5 @@ def _silent() -> dict[str, object]:
 
 
 def _open_incidents() -> dict[str, object]:
-    incidents = list_by_urgency(Incident.objects.exclude(state=Incident.State.RESOLVED))
+    incidents = list_by_urgency(Incident.objects.filter(open_incidents()))
     return {"incidents": incidents[:INCIDENTS_SHOWN], "more_count": max(0, incidents.count() - INCIDENTS_SHOWN)}
