@@ -16,6 +16,7 @@ from tenants.admin_base import ReadOnlyMixin, SharedModelAdmin
 from tenants.admin_forms import ApiKeyForm, MemberForm, MembershipForm, NewTenantForm, RoleForm, TenantForm
 from tenants.models import ApiKey, Domain, Membership, Role, Tenant, TokenFamily, User
 from tenants.services import (
+    change_password,
     create_tenant,
     invite_member,
     issue_api_key,
@@ -133,19 +134,18 @@ class UserAdmin(SharedModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
         if not change:
             self._give_password(request, obj)
-        super().save_model(request, obj, form, change)
 
     @admin.action(description="Make a new password and show it", permissions=["change"])
     def renew_password(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         for user in queryset:
             self._give_password(request, user)
-            user.save(update_fields=["password"])
 
     def _give_password(self, request: HttpRequest, user: User) -> None:
         password = secrets.token_urlsafe(15)
-        user.set_password(password)
+        change_password(user=user, password=password)
         self.message_user(request, f"Password of {user.email}, shown this once: {password}", messages.WARNING)
 
 
