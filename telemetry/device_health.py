@@ -8,13 +8,14 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count
 
-from devices.models import Device
+from devices.models import Device, Protocol
 from devices.selectors import list_valid_credentials
 from telemetry.health_findings import Finding, HealthFigures, find_health
 from telemetry.models import Quality, RejectedMessage
 
 SPAN = timedelta(hours=24)
 ERRORS_SHOWN = 5
+CALLED_PROTOCOLS = (Protocol.OPCUA, Protocol.MODBUS)
 
 # By minutes, of which a day has only so many, however often the device sends.
 _QUALITY_SQL = """
@@ -57,7 +58,7 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
         clock_skew_seconds=_load_skew(device, since),
         rejected=sum(by_reason.values()),
         next_expiry_at=min((expires for expires, rotated in valid if expires is not None and rotated is None), default=None),
-        has_valid_credential=bool(valid) if with_credentials else None,
+        has_valid_credential=bool(valid) if with_credentials and _logs_in(device) else None,
     )
     is_silent = device.status in {Device.Status.STALE, Device.Status.OFFLINE}
     return DeviceHealth(
@@ -67,6 +68,11 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
         rejected_by_reason=by_reason,
         last_errors=list(rejected.order_by("-received_at")[:ERRORS_SHOWN]),
     )
+
+
+def _logs_in(device: Device) -> bool:
+    """Tell whether the device comes by itself: neither is it called by the platform, nor does a gateway send for it."""
+    return device.gateway_id is None and (device.protocol or device.device_type.protocol) not in CALLED_PROTOCOLS
 
 
 def _load_quality_shares(device: Device, since: datetime) -> tuple[float | None, float | None]:

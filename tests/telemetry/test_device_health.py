@@ -105,5 +105,12 @@ def test_a_credential_that_has_a_successor_is_no_reason_to_warn(in_acme: Tenant,
     issue_credential(device=pump, kind=DeviceCredential.Kind.TOKEN, now=timezone.now())
     rotate_credential(credential=pump.credentials.get(), now=timezone.now())
     health = load_device_health(device=pump, with_credentials=True, now=timezone.now())
-    assert "credential_expires" not in str(health.findings)
+    assert "expiry" not in [finding.code for finding in health.findings]
     assert health.figures.next_expiry_at is None
+
+
+def test_what_never_logs_in_itself_needs_no_credential(in_acme: Tenant, make_device: MakeDevice) -> None:
+    gateway = make_device("gateway")
+    devices = [gateway, make_device("behind", gateway=gateway), make_device("called", protocol="modbus")]
+    found = [load_device_health(device=device, with_credentials=True, now=timezone.now()).findings for device in devices]
+    assert [[finding.code for finding in findings] for findings in found] == [["no_credential"], [], []]
