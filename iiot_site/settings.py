@@ -349,9 +349,12 @@ UNFOLD = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"without_trace": {"()": "iiot_site.lib.logs.WithoutTrace"}},
+    "filters": {
+        "without_trace": {"()": "iiot_site.lib.logs.WithoutTrace"},
+        "without_paused_redis": {"()": "iiot_site.lib.redis_guard.WithoutPausedRedis"},
+    },
     "formatters": {"line": {"()": "iiot_site.lib.logs.OneLineFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_paused_redis"]}},
     "root": {"handlers": ["stderr"], "level": env.str("IIOT_LOG_LEVEL", default="INFO")},
     "loggers": {
         "django.security.DisallowedHost": {"filters": ["without_trace"]},  # any scanner's foreign Host header: the line says it all

@@ -105,6 +105,8 @@ def find_watched(batch: Committed, turning_points: TurningPoints | None = None) 
 
 def tell_rules(schema: str, since: SeriesSince) -> None:
     """Queue the evaluation of these series. Where that fails the sweep finds them."""
+    if not since:
+        return
     series = [[*pair, ts.isoformat()] for pair, ts in since.items()]
     try:
         with schema_context(schema), guarded():

@@ -61,6 +61,13 @@ def forget_failures() -> None:
     _pause["until"] = 0.0
 
 
+class WithoutPausedRedis(logging.Filter):
+    """Drops what could not be done because Redis is left alone: that it is was said once, and thousands would follow."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (isinstance(record.args, tuple) and any(isinstance(arg, RedisPausedError) for arg in record.args))
+
+
 class _Guarded(_Base):
     """A connection that is not used while Redis is left alone."""
 
