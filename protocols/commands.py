@@ -16,7 +16,6 @@ listener's buffer like readings, and are acknowledged after their commit like re
 
 import json
 import logging
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from devices.reaching import COMMANDS_CHANNEL, timer_kind
 from devices.state_services import claim_states, mark_states_sent, next_state_at
 from devices.types import CommandRef, StateRef
 from iiot_site.lib.times import format_time
+from protocols.notices import listen_to, take_notices
 from tenants.models import Tenant
 from tenants.timers import ClaimedTimer, claim_due_timers, finish_timer
 
@@ -124,8 +124,7 @@ class CommandDispatcher:
                 connection.close()
 
     def _follow(self) -> None:
-        with psycopg.connect(**dict(connection.get_connection_params()), autocommit=True) as notices:
-            notices.execute(f"LISTEN {COMMANDS_CHANNEL}")
+        with listen_to(COMMANDS_CHANNEL) as notices:
             while not self._stopping.is_set():
                 if self._is_ready():
                     self.dispatch_due(now=timezone.now())
@@ -136,8 +135,7 @@ class CommandDispatcher:
         """Wait for a notice, for the next turn or for the end."""
         until = time.monotonic() + POLL_SECONDS
         while not self._stopping.is_set() and time.monotonic() < until:
-            if select.select([notices.fileno()], [], [], STOP_CHECK_SECONDS)[0]:
-                list(notices.notifies(timeout=0))
+            if take_notices(notices, wait_seconds=STOP_CHECK_SECONDS):
                 return
 
     def dispatch_due(self, *, now: datetime) -> None:

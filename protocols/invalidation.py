@@ -1,14 +1,13 @@
 """Forgets, in a listener, what somebody has just changed: PostgreSQL tells at commit (NOTIFY, sent by `iiot_site.lib.lookups`)."""
 
 import logging
-import select
 import threading
 from collections.abc import Sequence
 
 import psycopg
-from django.db import connection
 
 from iiot_site.lib.lookups import CHANNEL, begin_generation
+from protocols.notices import listen_to, take_notices
 from protocols.resolution import forget_device, forget_tenant, set_followed
 
 logger = logging.getLogger(__name__)
@@ -45,12 +44,10 @@ class ChangeFollower:
             self._stopping.wait(RETRY_SECONDS)
 
     def _follow(self) -> None:
-        with psycopg.connect(**connection.get_connection_params(), autocommit=True) as notices:
-            notices.execute(f"LISTEN {CHANNEL}")
+        with listen_to(CHANNEL) as notices:
             set_followed(True)
             while not self._stopping.is_set():
-                select.select([notices.fileno()], [], [], _POLL_SECONDS)
-                _forget([notice.payload for notice in notices.notifies(timeout=0)])
+                _forget(take_notices(notices, wait_seconds=_POLL_SECONDS))
 
 
 def _forget(payloads: Sequence[str]) -> None:

@@ -5,18 +5,17 @@ covers expiry, a lost connection and suspended tenants.
 """
 
 import logging
-import select
 import threading
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
-import psycopg
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 from django_tenants.utils import schema_context
 
 from devices.selectors import load_broker_logins
 from devices.services import CREDENTIALS_CHANNEL
+from protocols.notices import listen_to, take_notices
 from tenants.selectors import list_active_tenants
 
 logger = logging.getLogger(__name__)
@@ -111,22 +110,11 @@ class LoginSync:
                 connection.close()
 
     def _follow(self) -> None:
-        with psycopg.connect(**_connection_parameters(), autocommit=True) as notices:
-            notices.execute(f"LISTEN {CREDENTIALS_CHANNEL}")
+        with listen_to(CREDENTIALS_CHANNEL) as notices:
             while not self._stopping.is_set():
                 self.sync_all()
                 self._stopped_by = ""
                 resync_at = time.monotonic() + RESYNC_SECONDS
                 while time.monotonic() < resync_at and not self._stopping.is_set():
-                    if changed := _changed_schemas(notices):
-                        self.sync_tenants(changed)
-
-
-def _changed_schemas(notices: psycopg.Connection) -> set[str]:
-    """Wait a little for notifications and return the schemas they name."""
-    select.select([notices.fileno()], [], [], _POLL_SECONDS)
-    return {notice.payload for notice in notices.notifies(timeout=0)}
-
-
-def _connection_parameters() -> dict[str, Any]:
-    return dict(connection.get_connection_params())
+                    if changed := take_notices(notices, wait_seconds=_POLL_SECONDS):
+                        self.sync_tenants(set(changed))

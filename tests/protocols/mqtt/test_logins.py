@@ -143,7 +143,7 @@ def test_the_thread_survives_whatever_happens_and_says_so(sync: LoginSync, acme:
     try:
         with monkeypatch.context() as patch:
             patch.setattr("protocols.login_sync.RESYNC_SECONDS", 0.1)
-            patch.setattr("protocols.login_sync._changed_schemas", lambda notices: int("nonsense"))
+            patch.setattr("protocols.login_sync.take_notices", lambda *_, **__: int("nonsense"))
             wait_until(lambda: "ValueError" in sync.last_error)
         wait_until(lambda: sync.last_error == "")
     finally:
