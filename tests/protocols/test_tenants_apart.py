@@ -1,0 +1,76 @@
+"""A batch of several tenants: one that fails harms no other, and the connection is in nobody's schema afterwards."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import pytest
+from django.db import DataError, OperationalError, connection
+from django_tenants.utils import tenant_context
+from msgspec.structs import replace
+
+from iiot_site.lib.schemas import current_schema
+from protocols import pipeline
+from protocols.types import RawMessage
+from telemetry.models import Reading
+from telemetry.services import store_readings
+from telemetry.types import NewReading, StoreOutcome
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+from tests.protocols.conftest import MakeMessage
+
+
+@pytest.fixture
+def batch(acme: Tenant, globex: Tenant, make_device: MakeDevice, make_message: MakeMessage) -> list[RawMessage]:
+    """A message of acme, two of globex, another of acme; both have a device of the same name and number."""
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            make_device("pump-7")
+    tenants = ("acme", "globex", "globex", "acme")
+    return [make_message(f'{{"temperature": {n}}}', tenant=tenant, packet_id=n + 1) for n, tenant in enumerate(tenants)]
+
+
+def fail_in_globex(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def store(*, readings: Sequence[NewReading], now: datetime) -> StoreOutcome:
+        outcome = store_readings(readings=readings, now=now)
+        if current_schema() == "t_globex":
+            raise error
+        return outcome
+
+    monkeypatch.setattr(pipeline, "store_readings", store)
+
+
+def values_of(tenant: Tenant) -> list[float]:
+    with tenant_context(tenant):
+        return sorted(Reading.objects.values_list("value", flat=True))
+
+
+def is_in_public() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW search_path")
+        return current_schema() == "public" and cursor.fetchone()[0] == "public"
+
+
+def test_a_tenant_whose_data_cannot_be_stored_harms_no_other(
+    batch: list[RawMessage], acme: Tenant, globex: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_in_globex(monkeypatch, DataError("numeric field overflow"))
+    outcome = pipeline.process_messages(messages=batch, now=now, hand_on=lambda _: None)
+    assert (outcome.stored, outcome.refused) == (2, frozenset({1, 2}))
+    assert (values_of(acme), values_of(globex)) == ([0, 3], [])
+    assert is_in_public()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_that_failed_for_one_tenant_stores_everything_once_when_it_comes_again(
+    batch: list[RawMessage], acme: Tenant, globex: Tenant, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fail_in_globex(patch, OperationalError("canceling statement due to lock timeout"))
+        with pytest.raises(OperationalError):
+            pipeline.process_messages(messages=batch, now=now, hand_on=lambda _: None)
+        assert is_in_public()
+        assert values_of(globex) == []
+    again = [replace(m, delivery=replace(m.delivery, is_retry=True)) for m in batch if m.delivery is not None]
+    pipeline.process_messages(messages=again, now=now, hand_on=lambda _: None)
+    assert (values_of(acme), values_of(globex)) == ([0, 3], [1, 2])
+    assert is_in_public()
