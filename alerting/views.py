@@ -38,7 +38,7 @@ def show_incidents(request: HttpRequest) -> HttpResponse:
     state = request.GET.get("state", "open")
     state = state if state in STATE_CHOICES else "open"
     severity = request.GET.get("severity", "")
-    found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").replace("\0", "").strip())
+    found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").strip())
     ordered = found.select_related("device", "site", "assignee") if state in {"all", "resolved"} else list_by_urgency(found)
     context = {
         "incidents": Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page")),

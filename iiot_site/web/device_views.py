@@ -41,7 +41,7 @@ ORDERS: dict[str, tuple[str | OrderBy, ...]] = {
 @require_GET
 def show_devices(request: HttpRequest) -> HttpResponse:
     """List devices; an htmx request gets the list alone. The address carries every filter, so it can be shared."""
-    chosen = {name: request.GET.get(name, "").replace("\0", "").strip() for name in ("q", "site", "type", "status", "order")}
+    chosen = {name: request.GET.get(name, "").strip() for name in ("q", "site", "type", "status", "order")}
     devices = _filter(Device.objects.select_related("device_type", "site"), chosen).annotate(open_count=Count("incidents", filter=_OPEN))
     ordered = devices.order_by(*ORDERS.get(chosen["order"], ORDERS["name"]))
     found = Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page"))
@@ -136,7 +136,7 @@ def show_device_health(request: HttpRequest, device_id: uuid.UUID) -> HttpRespon
 def show_device_chart(request: HttpRequest, device_id: uuid.UUID) -> JsonResponse:
     """What the chart draws of one metric (`metric`, `span`), in as many points as a screen has."""
     device = get_object_or_404(Device.objects.select_related("device_type"), uuid=device_id)
-    metric = get_object_or_404(device.device_type.metrics, key=request.GET.get("metric", "").replace("\0", ""))
+    metric = get_object_or_404(device.device_type.metrics, key=request.GET.get("metric", ""))
     span = SPANS.get(request.GET.get("span", ""), SPANS["1h"])
     return JsonResponse(load_chart(device=device, metric=metric, span=span, now=timezone.now()))
 

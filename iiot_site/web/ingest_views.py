@@ -109,7 +109,7 @@ def show_ingest(request: HttpRequest) -> HttpResponse:
 @require_GET
 def show_rejected(request: HttpRequest) -> HttpResponse:
     """The messages that were not stored, the latest first, by reason."""
-    reason = request.GET.get("reason", "").replace("\0", "")
+    reason = request.GET.get("reason", "")
     messages = RejectedMessage.objects.select_related("device").order_by("-received_at", "id")
     found = Paginator(messages.filter(reason=reason) if reason else messages, PAGE_SIZE).get_page(request.GET.get("page"))
     reasons = RejectedMessage.objects.order_by("reason").values_list("reason", flat=True).distinct()

@@ -68,7 +68,7 @@ def print_labels(request: HttpRequest) -> HttpResponse:
 @never_cache
 def claim(request: HttpRequest) -> HttpResponse:
     """Show the device of a scanned label, and let whoever scanned it name, place and enable it."""
-    device_key, code = (request.GET.get(name, "").replace("\0", "")[:64] for name in ("device", "code"))
+    device_key, code = (request.GET.get(name, "")[:64] for name in ("device", "code"))
     try:
         label = get_claimable(device_key=device_key, code=code)
     except ClaimRefusedError as exc:

@@ -58,15 +58,11 @@ def _read_moment(text: str) -> datetime:
 class KeysField(serializers.Field[list[str], str, list[str], Any]):
     """Names with commas between them, or the parameter several times."""
 
-    default_error_messages = {"null_character": "Remove the NUL (U+0000)."}
-
     def get_value(self, dictionary: Any) -> Any:
         name = str(self.field_name)
         return ",".join(dictionary.getlist(name)) if name in dictionary else serializers.empty
 
     def to_internal_value(self, data: Any) -> list[str]:
-        if "\0" in str(data):
-            self.fail("null_character")
         return list(dict.fromkeys(key.strip() for key in str(data).split(",") if key.strip()))
 
     def to_representation(self, value: list[str]) -> list[str]:
