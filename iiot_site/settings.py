@@ -94,8 +94,9 @@ TEMPLATES: list[dict[str, Any]] = [
 # The web process has a pool: under ASGI each request has a thread of its own, whose connection would stay open after it.
 # Other processes have one connection per thread; pools do not survive forks.
 IIOT_DB_POOL_SIZE = env.int("IIOT_DB_POOL_SIZE", default=20)
-# A pool that cannot connect waits longer and longer by itself; one that gives up tries again with the next request.
-_POOL_OPTIONS = {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 10, "reconnect_timeout": 1}
+# A pool that cannot connect waits longer and longer by itself; one that gives up tries again with the next request. Whoever
+# waits meanwhile waits for the whole time-out, so it is shorter than the ten seconds within which all has to go on again.
+_POOL_OPTIONS = {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 6, "reconnect_timeout": 1}
 _DATABASE = env.db_url_config(server_setting("DATABASE_URL", "postgres://iiot@127.0.0.1:5432/iiot"))
 _DATABASE_OPTIONS: dict[str, Any] = _DATABASE.get("OPTIONS", {})
 # Nobody waits longer for an answer, and one who asks for too much must not keep the pool from the others.
