@@ -11,9 +11,7 @@ from typing import Any
 import cbor2
 
 from protocols.codecs.gate import MAX_DEPTH, check_size, check_values, too_deep
-from protocols.codecs.json import read_telemetry
 from protocols.errors import DuplicateKeyError, ForbiddenTagError, InvalidShapeError, MalformedCborError, MessageError, NotUtf8Error
-from protocols.types import Sample
 
 ALLOWED_TAGS = frozenset({0, 1, 55799})  # a time as text, a time as number, "this is CBOR"
 _FIRST_INT, _LAST_INT = -(2**63), 2**64 - 1
@@ -40,15 +38,6 @@ class _OnlyAllowedTags(Mapping[int, Callable[..., Any]]):
 
 
 _TAGS = _OnlyAllowedTags()
-
-
-def decode_cbor(payload: bytes, *, max_bytes: int) -> list[Sample]:
-    """Decode one frame: the forms of telemetry JSON, in CBOR.
-
-    Raises:
-        MessageError: a subclass that names what is wrong; nothing of the frame is usable then.
-    """
-    return read_telemetry(parse_cbor(payload, max_bytes=max_bytes))
 
 
 def parse_cbor(payload: bytes, *, max_bytes: int, labels: Mapping[int, str] | None = None) -> object:

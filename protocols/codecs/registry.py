@@ -64,7 +64,9 @@ def decode_frame(payload: bytes, *, codec: str, context: FrameContext, remembere
         raise UnsupportedFormatError("The platform reads JSON, CBOR, SenML, line protocol and plain values.")
     decode = None if codec == AUTO else CODECS[codec]
     try:
-        return _detect(payload, context) if decode is None else DecodedFrame(codec, decode(payload, context))
+        if decode is not None:
+            return DecodedFrame(codec, decode(payload, context))
+        return _recall(payload, remembered, context) if remembered in _PICKY else _detect(payload, context)
     except MessageError:
         raise
     except Exception as exc:  # every listener's loop: one frame must not hold up the batch that it came with, for ever

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from asyncua import ua
 from asyncua.ua.uaerrors import UaError
 
-UA_NAMESPACE = "http://opcfoundation.org/UA/"
-
 
 class UnknownNodeError(ValueError):
     """Text that names no node of this server."""

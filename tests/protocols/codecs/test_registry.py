@@ -98,6 +98,8 @@ def test_where_nothing_reads_a_frame_the_remembered_codec_says_why() -> None:
     with pytest.raises(MessageError) as expected:
         decode_frame(b"pump-7 a=", codec="line", context=CONTEXT)
     assert told.value.detail == expected.value.detail
+    with pytest.raises(MessageError, match="The pack holds no value"):  # SenML's words; by its bytes it would be JSON
+        decode_frame(b"[]", codec=AUTO, context=CONTEXT, remembered="senml")
 
 
 @pytest.mark.parametrize("frame", [b"", b"hello", b"\xff\xfe", b"a\0", b"{", b"[", b"\x81", b"\xa1\x01\x02", b"nan", b"a = b"])
