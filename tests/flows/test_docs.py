@@ -69,6 +69,18 @@ def test_the_queries_page_reads_and_downloads(platform: Platform) -> None:
     assert "device,metric,time,value,text,quality" in output
 
 
+def test_the_commands_page_queues_a_command(platform: Platform) -> None:
+    output = run_page("docs/commands.md", platform)
+    assert '"state":"queued"' in output
+    assert '{"commands":[{"id":"' in output
+
+
+def test_the_status_page_sets_a_timeout_and_shows_health_and_frames(platform: Platform) -> None:
+    output = run_page("docs/devices-status.md", platform)
+    for sign in ('"inactivity_timeout_seconds":120', '"findings":', '"is_collecting":'):
+        assert sign in output, sign
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_the_devices_page_issues_rotates_registers_and_imports(platform: Platform) -> None:
     output = run_page("docs/devices.md", platform)

@@ -22,10 +22,14 @@ const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const dayAndClock = new Intl.DateTimeFormat("en-GB", {
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
+const dayOfYear = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 const withZone = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
 export function formatTime(ms) {
-  return (new Date(ms).toDateString() === new Date(now()).toDateString() ? clock : dayAndClock).format(ms);
+  const at = new Date(ms);
+  const today = new Date(now());
+  if (at.toDateString() === today.toDateString()) return clock.format(ms);
+  return (at.getFullYear() === today.getFullYear() ? dayAndClock : dayOfYear).format(ms);
 }
 
 /** Write the age or local time into every <time data-age> and <time data-local> below `root`. */
