@@ -44,7 +44,7 @@ urlpatterns = [
     path(
         "devices/<uuid:device_id>/credentials/<uuid:credential_id>/rotate",
         credential_views.rotate_device_credential,
-        name="device-credential-rotate",
+        name="rotate-device-credential",
     ),
     path(
         "devices/<uuid:device_id>/credentials/<uuid:credential_id>/revoke",

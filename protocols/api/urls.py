@@ -14,7 +14,7 @@ urlpatterns = [
     re_path(r"^telemetry/?$", TelemetryView.as_view(), name="telemetry"),
     re_path(rf"^devices/(?P<id>{UUID_PATTERN})/frames/?$", DeviceFramesView.as_view(), name="device-frames-api"),
     re_path(r"^protocols/decode/?$", DecodeView.as_view(), name="decode"),
-    re_path(rf"{_SERVER}/check/?$", OpcUaCheckView.as_view(), name="opcua-check"),
+    re_path(rf"{_SERVER}/check/?$", OpcUaCheckView.as_view(), name="opcua-check-api"),
     re_path(rf"{_SERVER}/browse/?$", OpcUaBrowseView.as_view(), name="opcua-browse"),
-    re_path(r"^protocols/listeners/?$", ListenerListView.as_view(), name="listeners"),
+    re_path(r"^protocols/listeners/?$", ListenerListView.as_view(), name="listeners-api"),
 ]

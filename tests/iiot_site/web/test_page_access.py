@@ -1,8 +1,11 @@
 """Who may open which page, and who may press which button."""
 
 import uuid
+from collections import defaultdict
+from collections.abc import Iterator
 
 import pytest
+from django.urls import URLResolver, get_resolver
 from django_tenants.utils import tenant_context
 
 from alerting.models import Incident
@@ -104,3 +107,20 @@ def test_a_nul_in_the_address_is_refused_on_every_page(browser: MakeBrowser, acm
     client = browser(acme_viewer)
     for path in ("devices?q=a%00b", "devices?site=%00", "incidents?q=%00x", f"devices/{pump.uuid}/chart?metric=temp%00"):
         assert client.get(f"/t/acme/{path}").status_code == 400, path
+
+
+def list_names(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the name and address of every page and endpoint; the admin's names have a namespace."""
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            if not pattern.namespace:
+                yield from list_names(pattern, f"{prefix}{pattern.pattern}")
+        elif pattern.name:
+            yield pattern.name, f"{prefix}{pattern.pattern}"
+
+
+def test_no_name_leads_to_two_addresses() -> None:
+    addresses = defaultdict(set)
+    for name, address in list_names(get_resolver("iiot_site.urls_tenant")):
+        addresses[name].add(address)
+    assert {name: found for name, found in addresses.items() if len(found) > 1} == {}
