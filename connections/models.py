@@ -1,38 +1,20 @@
 """What the platform calls by itself: Modbus devices, and where in them the values lie; OPC UA servers in `opcua_models`."""
 
-import ipaddress
-import re
 import uuid
 from datetime import timedelta
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from connections.opcua_models import OpcUaNode, OpcUaServer
+from connections.plant_hosts import validate_host, validate_in_plant
 from devices.models import Device, DeviceType, validate_metric_key
-from iiot_site.lib.plant_network import OutsidePlantError, resolve_in_plant
 
 __all__ = ["ModbusConnection", "ModbusRegister", "ModbusRegisterMap", "OpcUaNode", "OpcUaServer"]
 
-_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
 BIT_TABLES = ("coil", "discrete")
 LAST_ADDRESS = 65_535
-
-
-def validate_host(value: str) -> None:
-    """Accept a host name, or an address inside the plant's networks; names are looked up when the platform connects."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        if not _HOST_NAME.match(value):
-            raise ValidationError("Use a host name such as plc-7.plant.example or an address such as 10.0.4.17.") from None
-        return
-    try:
-        resolve_in_plant(value, 0, networks=settings.IIOT_PLANT_NETWORKS)
-    except OutsidePlantError as exc:
-        raise ValidationError(exc.detail) from exc
 
 
 class ModbusRegister(models.Model):
@@ -150,3 +132,11 @@ class ModbusConnection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.device} at {self.host}:{self.port}"
+
+    def clean(self) -> None:
+        """Refuse at once what no poll would be let through to."""
+        if self.host and isinstance(self.port, int):
+            try:
+                validate_in_plant(self.host, self.port)
+            except ValidationError as exc:
+                raise ValidationError({"host": exc}) from exc

@@ -1,22 +1,19 @@
 """Plants' OPC UA servers, and which of their nodes are whose metric."""
 
-import ipaddress
-import re
 import uuid
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
 from connections.certificates import fingerprint_of
+from connections.plant_hosts import validate_host, validate_in_plant
 from devices.command_schema import NAME_PATTERN
 from devices.models import Device, validate_metric_key
-from iiot_site.lib.plant_network import OutsidePlantError, resolve_in_plant
 
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
+OPCUA_PORT = 4840  # where an address names none
 validate_node_id = RegexValidator(
     r"\A(?:ns=\d{1,5};|nsu=[^;\s]{1,150};)?[isgb]=[^\0\r\n]{1,200}\Z",
     "Use a node id such as nsu=http://plc.example/;s=Temperature, ns=2;i=1001 or i=2258.",
@@ -34,16 +31,8 @@ def validate_endpoint_url(value: str) -> None:
         host, port, parts = "", None, urlsplit("")
     if parts.scheme != "opc.tcp" or not host or parts.username is not None or port == 0:
         raise ValidationError("Use an address such as opc.tcp://10.0.4.17:4840/path, without a user in it.")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if not _HOST.match(host):
-            raise ValidationError("The host is no name such as plc-7.plant.example and no address such as 10.0.4.17.") from None
-        return
-    try:
-        resolve_in_plant(host, port or 0, networks=settings.IIOT_PLANT_NETWORKS)
-    except OutsidePlantError as exc:
-        raise ValidationError(exc.detail) from exc
+    validate_host(host)
+    validate_in_plant(host, port or OPCUA_PORT)
 
 
 class OpcUaServer(models.Model):

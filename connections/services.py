@@ -9,6 +9,7 @@ from django.db import transaction
 
 from connections.errors import TooManyConnectionsError
 from connections.models import ModbusConnection, ModbusRegister
+from connections.selectors import find_obstacle
 from connections.types import ConnectionReport
 from iiot_site.lib.schemas import current_schema, lock_in_schema
 
@@ -42,6 +43,8 @@ def save_modbus_connection(*, modbus_connection: ModbusConnection) -> ModbusConn
         if ModbusConnection.objects.count() >= MAX_CONNECTIONS:
             raise TooManyConnectionsError(f"A tenant may have {MAX_CONNECTIONS} Modbus connections. Delete one first.")
     modbus_connection.full_clean()
+    if is_new:  # afterwards the listener says how it goes
+        modbus_connection.last_error = find_obstacle(modbus_connection)
     modbus_connection.save(update_fields=None if is_new else CONNECTION_FIELDS)
     notify_connections_changed()
     return modbus_connection

@@ -25,7 +25,10 @@ class RegisterSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModbusTarget:
-    """A device to poll. Two that are equal are polled alike, so that a change shows by comparing."""
+    """A device to poll. Two that are equal are polled alike, so that a change shows by comparing.
+
+    `obstacle` says in words why it cannot be polled, "" where it can.
+    """
 
     connection_id: int
     device: str
@@ -35,6 +38,7 @@ class ModbusTarget:
     interval_seconds: float
     timeout_seconds: float
     registers: tuple[RegisterSpec, ...]
+    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,11 +116,10 @@ def check_listeners() -> Check:
     if not listeners:
         return Check("failed", "No listener runs: MQTT messages wait in the broker. Look at listen-mqtt.log.")
     silent = [state for state, is_well in listeners if not is_well]
-    return (
-        Check("failed", ", ".join(silent))
-        if silent
-        else Check("ok", ", ".join(state.removesuffix(" is connected") for state, _ in listeners))
-    )
+    if silent:
+        return Check("failed", ", ".join(silent))
+    connected = listeners + [(state, is_well) for state, is_well in _list_listeners(is_amqp=True) if is_well]
+    return Check("ok", ", ".join(sorted(state.removesuffix(" is connected") for state, _ in connected)))
 
 
 def _list_listeners(*, is_amqp: bool) -> list[tuple[str, bool]]:

@@ -23,7 +23,7 @@ from connections.services import record_modbus_states
 from connections.types import ConnectionReport, ModbusTarget
 from protocols.following import SettingsFollower, TenantSettings
 from protocols.listening import ListenerCore
-from protocols.modbus.poller import CONNECTED, FAILING, Poller
+from protocols.modbus.poller import CONNECTED, FAILING, WAITING, Poller
 from protocols.types import BatchOutcome, RawMessage
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class ModbusListener:
         self._thread = threading.Thread(target=self._loop.run_forever, name="modbus", daemon=True)
         self._pollers: dict[Key, Poller] = {}  # changed in the loop's thread only
         self._tasks: dict[Key, asyncio.Task[None]] = {}
-        self._surplus: dict[Key, ConnectionReport] = {}
+        self._unpolled: dict[Key, ConnectionReport] = {}
         self._written: dict[Key, ConnectionReport] = {}
 
     def request_stop(self) -> None:
@@ -91,7 +91,7 @@ class ModbusListener:
 
     def _write_states(self) -> None:
         """Write how connections do where that changed, tenant by tenant."""
-        reports = {key: poller.report for key, poller in list(self._pollers.items())} | dict(self._surplus)
+        reports = {key: poller.report for key, poller in list(self._pollers.items())} | dict(self._unpolled)
         due = {key: report for key, report in reports.items() if _is_worth_writing(report, self._written.get(key))}
         now = timezone.now()
         for schema in {schema for schema, _ in due}:
@@ -111,9 +111,11 @@ class ModbusListener:
     def _apply(self, wanted: dict[Key, tuple[str, ModbusTarget]]) -> None:
         """Start, stop and change pollers until they are as configured."""
         limit = settings.IIOT_MODBUS_MAX_CONNECTIONS
-        kept = dict(list(wanted.items())[:limit])
+        able = {key: entry for key, entry in wanted.items() if not entry[1].obstacle}
+        kept = dict(list(able.items())[:limit])
         error = f"The platform polls {limit} Modbus devices at most (IIOT_MODBUS_MAX_CONNECTIONS)."
-        self._surplus = {key: ConnectionReport(key[1], FAILING, error, None) for key in wanted.keys() - kept.keys()}
+        self._unpolled = {key: ConnectionReport(key[1], FAILING, error, None) for key in able.keys() - kept.keys()}
+        self._unpolled |= {key: ConnectionReport(key[1], WAITING, wanted[key][1].obstacle, None) for key in wanted.keys() - able.keys()}
         for key in list(self._pollers):
             if key not in kept or self._pollers[key].target != kept[key][1]:
                 self._pollers.pop(key).end()

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 from django_tenants.utils import tenant_context
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from connections import services
@@ -80,6 +81,10 @@ def test_a_register_that_cannot_be_is_refused_with_its_field(
         ({"host": "127.0.0.1"}, "host"),
         ({"host": "169.254.169.254"}, "host"),
         ({"host": "::ffff:127.0.0.1"}, "host"),
+        ({"host": "127.1"}, "host"),
+        ({"host": "0x7f000001"}, "host"),
+        ({"host": "LocalHost."}, "host"),
+        ({"host": "plc.localhost"}, "host"),
         ({"host": "8.8.8.8"}, "host"),
         ({"host": "a b"}, "host"),
         ({"host": "http://plc"}, "host"),
@@ -96,6 +101,24 @@ def test_a_connection_that_cannot_be_is_refused_with_its_field(
     response = developer.post(f"{API}/modbus-connections", {"device": ids["device"], "host": "10.0.4.17", **wrong})
     assert response.status_code == 400
     assert list(response.json()["errors"]) == [field]
+
+
+def test_an_address_with_one_open_port_is_refused_with_another(developer: APIClient, ids: dict[str, str], settings: Settings) -> None:
+    settings.IIOT_PLANT_NETWORKS = ["127.0.0.1:5020"]  # as the demo opens its own machines' ports
+    body = {"device": ids["device"], "host": "127.0.0.1"}
+    refused = developer.post(f"{API}/modbus-connections", {**body, "port": 5021})
+    assert "outside the plant's networks" in refused.json()["errors"]["host"][0]
+    made = developer.post(f"{API}/modbus-connections", {**body, "port": 5020})
+    assert made.status_code == 201
+    moved = developer.patch(f"{API}/modbus-connections/{made.json()['id']}", {"port": 502})
+    assert (moved.status_code, list(moved.json()["errors"])) == (400, ["host"])
+
+
+def test_a_connection_says_at_once_that_the_register_map_is_missing(developer: APIClient, ids: dict[str, str]) -> None:
+    made = developer.post(f"{API}/modbus-connections", {"device": ids["device"], "host": "10.0.4.17"}).json()
+    assert made["state"] == "waiting"
+    assert "has no register map" in made["last_error"]
+    assert "modbus-registers" in made["last_error"]
 
 
 def test_a_device_has_one_connection(developer: APIClient, ids: dict[str, str]) -> None:
@@ -131,9 +154,11 @@ def test_the_state_is_written_apart_from_the_settings(in_acme: Tenant, make_devi
     assert (second.state, second.state_at, second.last_error) == ("waiting", later, "")
 
 
-def test_a_type_without_registers_and_a_disabled_device_are_not_polled(in_acme: Tenant, make_device: MakeDevice) -> None:
+def test_a_type_without_registers_and_a_disabled_device_are_not_polled_and_say_why(in_acme: Tenant, make_device: MakeDevice) -> None:
     ModbusConnection.objects.create(device=make_device("plc-1"), host="10.0.4.17")
     off = make_device("plc-2", type_name="Meter", is_enabled=False)
     ModbusConnection.objects.create(device=off, host="10.0.4.18")
     ModbusRegister.objects.create(device_type=DeviceType.objects.get(name="Meter"), metric="power", address=0)
-    assert load_modbus_targets() == []
+    first, second = load_modbus_targets()
+    assert "has no register map" in first.obstacle
+    assert "switched off" in second.obstacle

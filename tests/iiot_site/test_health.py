@@ -1,6 +1,7 @@
 """Health: every dependency named, honest when one is away, quick in any case."""
 
 import time
+from dataclasses import replace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,6 +102,8 @@ def test_the_amqp_listener_counts_with_its_broker_and_not_with_the_others() -> N
     assert health.check_listeners() == Check("ok", "mqtt")
     with override_settings(AMQP_URL="amqp://user:secret@127.0.0.1:9"):
         assert health.check_amqp() == Check("failed", "amqp is connecting: AMQP messages wait in the broker.")
+    record_heartbeat(heartbeat=replace(heartbeat, state="connected"), now=now)
+    assert health.check_listeners() == Check("ok", "amqp, mqtt")
 
 
 def test_a_beat_that_has_not_ticked_for_long_has_failed() -> None:

@@ -141,6 +141,18 @@ def test_changes_are_followed_without_a_restart(acme: Tenant, device: Device, pl
         wait_until(lambda: stands_still(acme))
 
 
+def test_a_missing_register_map_is_named_until_it_is_there(acme: Tenant, device: Device, plant: Serve, run_listener: RunListener) -> None:
+    [port] = plant(quiet_pump())
+    with tenant_context(acme):
+        ModbusRegister.objects.all().delete()
+        connection = ModbusConnection.objects.create(device=device, host="127.0.0.1", port=port)
+    with run_listener():
+        wait_until(lambda: "has no register map" in reload(acme, connection).last_error)
+        with tenant_context(acme):
+            save_modbus_register(register=ModbusRegister(device_type=device.device_type, metric="temperature", address=0))
+        wait_until(lambda: (reload(acme, connection).state, reload(acme, connection).last_error) == ("connected", ""))
+
+
 def tenant_has(tenant: Tenant, metric: str, value: float) -> bool:
     with tenant_context(tenant):
         return LatestReading.objects.filter(metric_id__in=Metric.objects.filter(key=metric).values("id"), value=value).exists()
