@@ -1,9 +1,9 @@
 """Health: every dependency named, honest when one is away, quick in any case."""
 
 import time
-from dataclasses import replace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from django.test import Client, override_settings
