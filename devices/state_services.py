@@ -115,6 +115,12 @@ def claim_states(*, protocol: str, now: datetime, limit: int = 100) -> list[Stat
     return [_as_ref(state, offer_at=now + CLAIM_LEASE) for state in taken]
 
 
+def load_state_ref(*, device_id: int) -> StateRef | None:
+    """Return a device's state as it is told; None where nothing was ever desired or reported."""
+    state = DesiredState.objects.select_related("device").filter(device_id=device_id).first()
+    return None if state is None else _as_ref(state, offer_at=state.offer_at)
+
+
 def mark_states_sent(*, states: Sequence[StateRef], now: datetime) -> None:
     """Note that states have left for their devices. One that was offered anew in between is told again."""
     with transaction.atomic():
@@ -162,7 +168,7 @@ def _note_told(state: DesiredState, now: datetime, *, has_lease: bool) -> None:
 
 def _as_ref(state: DesiredState, *, offer_at: datetime | None) -> StateRef:
     delta = find_delta(state.desired, state.reported)
-    return StateRef(state.device_id, state.device.key, state.version, state.desired, delta, offer_at)
+    return StateRef(state.device_id, state.device.key, state.version, state.desired, delta, offer_at, state.attempts + 1)
 
 
 def _push(state: DesiredState, device: Device) -> None:

@@ -99,7 +99,7 @@ class CommandRef:
 
 @dataclass(frozen=True, slots=True)
 class StateRef:
-    """A device's desired state as a protocol sends it; `delta` is what the device has not reported yet.
+    """A device's desired state as a protocol sends it; `delta` is what the device has not reported yet. `attempt` counts from 1.
 
     `offer_at` is the end of the lease under which it was taken: whoever offers it anew meanwhile wins.
     """
@@ -110,3 +110,4 @@ class StateRef:
     desired: Mapping[str, Any]
     delta: Mapping[str, Any]
     offer_at: datetime | None
+    attempt: int = 1

@@ -64,8 +64,12 @@ def encode_command(command: CommandRef) -> bytes:
 
 def encode_state(state: StateRef) -> bytes:
     """Return a desired state as devices get it, in JSON."""
-    document = {"version": state.version, "desired": state.desired, "delta": state.delta}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(describe_state(state), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def describe_state(state: StateRef) -> dict[str, Any]:
+    """Return a desired state as devices get it."""
+    return {"version": state.version, "desired": state.desired, "delta": state.delta}
 
 
 def encode_alert(notice: AlertNotice) -> bytes:

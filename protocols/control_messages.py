@@ -2,8 +2,9 @@
 
 An answer is `{"id": "<command's id>", "status": "ok" | "failed", "data": any JSON, "error": "text"}`, or the same in CBOR,
 without an id where the channel names the command (`response/<id>`). A connection message
-is `online` or `offline`, as text, as JSON text or as `{"status": …}`. A reported state is a JSON merge patch; the question
-what is desired has no content that matters. Taking any in twice is taking it in once, so none needs a record of its delivery.
+is `online` or `offline`, as text, as JSON text or as `{"status": …}`. A reported state is a JSON merge patch, or the same in
+CBOR; the question what is desired has no content that matters. Taking any in twice is taking it in once, so none needs a record
+of its delivery.
 """
 
 import logging
@@ -109,8 +110,7 @@ def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> N
 
 def _take_what_was_said(message: RawMessage, device: Device, now: datetime) -> None:
     if message.channel == REPORTED:
-        document: Any = parse_json(message.payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
-        record_reported(device=device, patch=document, now=now)
+        record_reported(device=device, patch=_parse(message.payload, message.codec), now=now)
     elif message.channel == STATE_GET:
         request_state(device=device, now=now)
     else:
@@ -131,8 +131,7 @@ def read_response(payload: bytes, *, channel: str = RESPONSE, codec: str = "") -
     Raises:
         MessageError: the payload is not a response.
     """
-    parse = parse_cbor if codec == "cbor" else parse_json
-    document = parse(payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+    document = _parse(payload, codec)
     if not isinstance(document, dict) or document.get("status") not in _ANSWERS:
         raise InvalidResponseError(_FORM)
     error = document.get("error") or ""
@@ -143,6 +142,11 @@ def read_response(payload: bytes, *, channel: str = RESPONSE, codec: str = "") -
     if not isinstance(error, str):
         raise InvalidResponseError(_FORM)
     return {"command_id": command_id, "is_done": document["status"] == "ok", "data": document.get("data"), "error": error}
+
+
+def _parse(payload: bytes, codec: str) -> Any:
+    parse = parse_cbor if codec == "cbor" else parse_json
+    return parse(payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
 
 
 def read_connection(payload: bytes) -> bool:

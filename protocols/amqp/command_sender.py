@@ -1,6 +1,6 @@
-"""Publishes commands to the queues that devices have bound to `iiot.commands`, on a connection of its own.
+"""Publishes commands and desired state to the queues that devices have bound to `iiot.commands`, on a connection of its own.
 
-For one thread, the dispatcher's. A command has left once the broker has confirmed it; where no queue is bound to its key
+For one thread, the dispatcher's. What is published has left once the broker has confirmed it; where no queue is bound to its key
 the broker returns it (`mandatory`), and it stays queued here until the device has made its queue.
 Source: AMQP 0-9-1, basic.publish; rabbitmq.com/confirms.html, /ttl.html.
 """
@@ -16,12 +16,12 @@ from django.utils import timezone
 from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from devices.command_states import next_offer_at
-from devices.types import CommandRef
+from devices.types import CommandRef, StateRef
 from protocols.amqp.address import BrokerAddress
 from protocols.amqp.consumer import connection_parameters
-from protocols.amqp.names import COMMANDS_EXCHANGE, commands_key
+from protocols.amqp.names import COMMANDS_EXCHANGE, commands_key, desired_key
 from protocols.amqp.topology import declare_commands_exchange
-from protocols.commands import encode_command
+from protocols.commands import encode_command, encode_state
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class CommandSender:
         self._retry_at = 0.0
 
     def is_ready(self) -> bool:
-        """Tell whether commands can leave."""
+        """Tell whether anything can leave."""
         if self._channel is not None and not self._channel.is_open:
             self.close()
         try:
@@ -50,21 +50,27 @@ class CommandSender:
             elif time.monotonic() >= self._retry_at:
                 self._connect()
         except (AMQPError, OSError) as exc:
-            logger.warning("commands wait for RabbitMQ: %r", exc)
+            logger.warning("commands and states wait for RabbitMQ: %r", exc)
             self.close()
         return self._channel is not None and self._channel.is_open
 
     def send(self, tenant: str, command: CommandRef) -> bool:
         """Publish a command; True once the broker has it in the device's queue, False where it has none."""
+        now = timezone.now()
+        lifetime = lifetime_ms(attempt=command.attempt, expires_at=command.expires_at, now=now)
+        return self._publish(commands_key(tenant, command.device_key), encode_command(command), lifetime, message_id=str(command.id))
+
+    def send_state(self, tenant: str, state: StateRef) -> bool:
+        """Publish what a device shall be set to; True once the broker has it in the device's queue, False where it has none."""
+        lifetime = lifetime_ms(attempt=state.attempt, expires_at=None, now=timezone.now())
+        return self._publish(desired_key(tenant, state.device_key), encode_state(state), lifetime)
+
+    def _publish(self, key: str, body: bytes, lifetime: int, *, message_id: str | None = None) -> bool:
         properties = pika.BasicProperties(
-            content_type="application/json",
-            delivery_mode=_PERSISTENT,
-            message_id=str(command.id),
-            expiration=str(lifetime_ms(command, now=timezone.now())),
+            content_type="application/json", delivery_mode=_PERSISTENT, message_id=message_id, expiration=str(lifetime)
         )
         try:
-            key = commands_key(tenant, command.device_key)
-            self._channel.basic_publish(COMMANDS_EXCHANGE, key, encode_command(command), properties, mandatory=True)
+            self._channel.basic_publish(COMMANDS_EXCHANGE, key, body, properties, mandatory=True)
         except (UnroutableError, NackError):
             return False
         except (AMQPError, OSError):
@@ -88,7 +94,9 @@ class CommandSender:
         self._channel = channel
 
 
-def lifetime_ms(command: CommandRef, *, now: datetime) -> int:
+def lifetime_ms(*, attempt: int, expires_at: datetime | None, now: datetime) -> int:
     """Return how long the broker keeps a copy: until the next one follows it, so that a queue nobody reads holds one of each."""
-    until = min(command.expires_at, next_offer_at(attempts=command.attempt, now=now))
+    until = next_offer_at(attempts=attempt, now=now)
+    if expires_at is not None:
+        until = min(expires_at, until)
     return max(0, int((until - now).total_seconds() * 1000))

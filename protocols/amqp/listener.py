@@ -1,7 +1,7 @@
-"""Takes telemetry from RabbitMQ; it is acknowledged after the commit, a range of messages at a time. Sends commands.
+"""Takes telemetry from RabbitMQ; it is acknowledged after the commit, a range of messages at a time. Sends commands and states.
 
 Five threads: the consumer's reads the socket into the buffer, the main thread stores, a third hands on what is stored, a
-fourth forgets what can no longer come again, a fifth sends commands. What the platform refuses as a whole becomes a dead letter.
+fourth forgets what can no longer come again, a fifth sends commands and states. What the platform refuses as a whole becomes a dead letter.
 """
 
 import logging
@@ -55,7 +55,9 @@ class AmqpListener:
         self._consumer = Consumer(address, prefetch=PREFETCH, take=self._take, on_ready=self._on_ready, on_problem=self._on_problem)
         self._memory = _Memory()
         self._sender = CommandSender(address)
-        self._dispatcher = CommandDispatcher(protocol=PROTOCOL, send=self._sender.send, is_ready=self._sender.is_ready)
+        self._dispatcher = CommandDispatcher(
+            protocol=PROTOCOL, send=self._sender.send, send_state=self._sender.send_state, is_ready=self._sender.is_ready
+        )
         self._count = 0
         self._count_at_connect: int | None = None  # None while there is no connection
 

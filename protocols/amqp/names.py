@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import msgspec
 
-from protocols.types import RESPONSE
+from protocols.types import REPORTED, RESPONSE, STATE_GET
 
 TELEMETRY_EXCHANGE = "iiot.telemetry"
 TELEMETRY_QUEUE = "iiot.telemetry"
-TELEMETRY_BINDINGS = ("*.*.telemetry", "*.*.commands.response")
+TELEMETRY_BINDINGS = ("*.*.telemetry", "*.*.commands.response", "*.*.state.reported", "*.*.state.get")
 DEAD_EXCHANGE = "iiot.dead"
 DEAD_QUEUE = "iiot.dead"
 COMMANDS_EXCHANGE = "iiot.commands"
@@ -33,6 +33,21 @@ def commands_key(tenant: str, device: str) -> str:
     return f"{tenant}.{device}.commands"
 
 
+def reported_key(tenant: str, device: str) -> str:
+    """Return the routing key under which a device reports what it is set to."""
+    return f"{tenant}.{device}.state.reported"
+
+
+def state_get_key(tenant: str, device: str) -> str:
+    """Return the routing key under which a device asks what it shall be set to."""
+    return f"{tenant}.{device}.state.get"
+
+
+def desired_key(tenant: str, device: str) -> str:
+    """Return the routing key of what a device shall be set to."""
+    return f"{tenant}.{device}.state.desired"
+
+
 def commands_queue(tenant: str, device: str) -> str:
     """Return the only queue that a device may declare and read."""
     return f"{_COMMANDS_QUEUE_START}{tenant}.{device}"
@@ -49,13 +64,17 @@ class Sender(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=50_000)
 def parse_key(routing_key: bytes) -> Sender:
-    """Take the key of readings or of an answer apart. Remembered, because a device sends under the same one again and again."""
+    """Take the key of readings, of an answer or of a state apart. Remembered, because a device sends under the same one again and again."""
     key = routing_key.decode("utf-8", "replace")
     match key.split("."):
         case [tenant, device, "telemetry"]:
             return Sender(tenant, device, key)
         case [tenant, device, "commands", "response"]:
             return Sender(tenant, device, key, RESPONSE)
+        case [tenant, device, "state", "reported"]:
+            return Sender(tenant, device, key, REPORTED)
+        case [tenant, device, "state", "get"]:
+            return Sender(tenant, device, key, STATE_GET)
     return Sender("", "", key)
 
 

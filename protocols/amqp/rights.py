@@ -8,7 +8,17 @@ Source: rabbitmq.com/access-control.html (which operation needs which permission
 from collections.abc import Mapping
 
 from iiot_site.lib.broker_logins import first_login
-from protocols.amqp.names import COMMANDS_EXCHANGE, TELEMETRY_EXCHANGE, commands_key, commands_queue, response_key, telemetry_key
+from protocols.amqp.names import (
+    COMMANDS_EXCHANGE,
+    TELEMETRY_EXCHANGE,
+    commands_key,
+    commands_queue,
+    desired_key,
+    reported_key,
+    response_key,
+    state_get_key,
+    telemetry_key,
+)
 
 VIRTUAL_HOST = "/"
 
@@ -44,7 +54,7 @@ def may_use_topic(question: Mapping[str, str]) -> bool:
         return False
     match question.get("name"), question.get("permission"):
         case (exchange, "write") if exchange == TELEMETRY_EXCHANGE:
-            return question.get("routing_key") in {telemetry_key(*own), response_key(*own)}
+            return question.get("routing_key") in {telemetry_key(*own), response_key(*own), reported_key(*own), state_get_key(*own)}
         case (exchange, "read") if exchange == COMMANDS_EXCHANGE:
-            return question.get("routing_key") == commands_key(*own)
+            return question.get("routing_key") in {commands_key(*own), desired_key(*own)}
     return False

@@ -34,6 +34,7 @@ class Link:
 LINKS = (
     Link("/t", "iiot.telemetry", (50, 60, 110, 112, 0)),
     Link("/c", "iiot.commands", (50, 60), is_observable=True),
+    Link("/s", "iiot.state", (50, 60), is_observable=True),
     Link("/latest", "iiot.latest", (50, 60), is_observable=True),
 )
 

@@ -1,4 +1,4 @@
-"""The resources of the CoAP server, on the event loop: `/t`, `/c`, `/latest`, and `/.well-known/core`, which lists them (RFC 6690).
+"""The resources of the CoAP server, on the event loop: `/t`, `/c`, `/s`, `/latest`, and `/.well-known/core`, which lists them (RFC 6690).
 
 Answers to people we do not know stay small: they could be sent to a victim in whose name somebody asks (RFC 7252 §11.3).
 """
@@ -17,7 +17,8 @@ from django.conf import settings
 
 from protocols.coap.address import show_peer
 from protocols.coap.blocks import Block, BlockSpool, cut_block
-from protocols.coap.commands import CommandDesk
+from protocols.coap.commands import COMMANDS
+from protocols.coap.desk import Desk
 from protocols.coap.discovery import LINK_FORMAT, SMALL_BLOCK, list_links
 from protocols.coap.gate import Gate, Sender
 from protocols.coap.latest import LatestValues
@@ -37,8 +38,9 @@ from protocols.coap.refusals import (
 )
 from protocols.coap.requests import Asked, read_request
 from protocols.coap.sequence import SequenceFile
+from protocols.coap.state import STATE
 from protocols.codecs.registry import CODEC_BY_CONTENT_FORMAT, UNSUPPORTED
-from protocols.types import RESPONSE, Delivery, RawMessage
+from protocols.types import REPORTED, RESPONSE, Delivery, RawMessage
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +49,8 @@ MAX_SPOOLED_BYTES = 16 * 1024 * 1024
 SPOOL_IDLE_SECONDS = 60.0
 MAX_LOOKED_UP = 2_000  # requests that wait for the database; strangers can cause them
 
-TELEMETRY, LATEST, COMMANDS, ANSWER = ("t",), ("latest",), ("c",), ("c", "<id>")
-METHODS = {TELEMETRY: POST, LATEST: GET, COMMANDS: GET, ANSWER: POST}
-TAKEN_IN = (TELEMETRY, ANSWER)
+TELEMETRY, LATEST, TO_DO, ANSWER, SETTINGS = ("t",), ("latest",), ("c",), ("c", "<id>"), ("s",)
+METHODS = {TELEMETRY: (POST,), LATEST: (GET,), TO_DO: (GET,), ANSWER: (POST,), SETTINGS: (GET, POST)}  # what is posted is taken in
 _OSCORE = 9
 
 
@@ -73,7 +74,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         self._gate = Gate()
         self._oscore = OscoreDesk(sequence)
         self._latest = LatestValues()
-        self._commands = CommandDesk()
+        self._commands, self._states = Desk(COMMANDS), Desk(STATE)
         self._offer = offer
         self._count = first_count
         self._repeats_until = repeats_until
@@ -99,18 +100,23 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
         self.answer([(count, BUSY) for count in list(self._unanswered)])
         for task in self._tasks:
             task.cancel()
-        for desk in (self._gate, self._oscore, self._latest, self._commands):
+        for desk in (self._gate, self._oscore, self._latest, self._commands, self._states):
             desk.close()
 
     @property
-    def is_observed_for_commands(self) -> bool:
-        """Whether any device waits for commands."""
-        return self._commands.has_observers
+    def is_waited_at(self) -> bool:
+        """Whether any device waits for commands, or for what it shall be set to."""
+        return self._commands.has_observers or self._states.has_observers
 
     def bring_commands(self, tenant: str, device_key: str) -> None:
         """Notify a device, where it observes, of what it has to do."""
         for observer in self._commands.find_observers(tenant, device_key):
             self._start(self._commands.notify(observer))
+
+    def bring_state(self, tenant: str, device_key: str) -> None:
+        """Notify a device, where it observes, of what it shall be set to."""
+        for observer in self._states.find_observers(tenant, device_key):
+            self._start(self._states.notify(observer))
 
     # --- Requests
 
@@ -134,7 +140,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             return
         expect_method(pipe.request, asked)
         sender = self._gate.recall(asked.token)
-        if sender is not None and resource_of(asked.path) in TAKEN_IN:
+        if sender is not None and pipe.request.code == POST:
             self._take(pipe, asked, sender)
         elif not asked.token:
             respond(pipe, NOT_LET_IN)
@@ -203,11 +209,12 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             respond(inner, refused.answer)
 
     async def _serve(self, pipe: Any, asked: Asked, sender: Sender, is_allowed: Callable[[], Awaitable[bool]]) -> None:
-        resource = resource_of(asked.path)
-        if resource in TAKEN_IN:
+        if pipe.request.code == POST:
             self._take(pipe, asked, sender)
-        elif resource == COMMANDS:
+        elif asked.path == TO_DO:
             await self._commands.answer(pipe, asked, sender, is_allowed=is_allowed)
+        elif asked.path == SETTINGS:
+            await self._states.answer(pipe, asked, sender, is_allowed=is_allowed)
         else:
             await self._latest.answer(pipe, asked, sender, is_allowed=is_allowed)
 
@@ -243,7 +250,7 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             source=f"POST /{asked.path[0]} from {peer}",
             delivery=Delivery(CONSUMER, self._count, request.mid, time.monotonic() < self._repeats_until),
             codec=codec,
-            channel=f"{RESPONSE}/{asked.path[1]}" if resource_of(asked.path) == ANSWER else "",
+            channel=channel_of(asked.path),
         )
         if not self._offer(message):
             respond(pipe, BUSY, block1=request.opt.block1)
@@ -260,12 +267,19 @@ def resource_of(path: tuple[str, ...]) -> tuple[str, ...]:
     return ANSWER if len(path) == len(ANSWER) and path[0] == ANSWER[0] else path
 
 
+def channel_of(path: tuple[str, ...]) -> str:
+    """Return what the pipeline shall take a message to this resource for."""
+    if resource_of(path) == ANSWER:
+        return f"{RESPONSE}/{path[1]}"
+    return REPORTED if path == SETTINGS else ""
+
+
 def expect_method(request: Any, asked: Asked) -> None:
     """Raises: Refused: 4.04 or 4.05, there is no such resource, or it has no such method."""
-    method = METHODS.get(resource_of(asked.path))
-    if method is None:
+    methods = METHODS.get(resource_of(asked.path))
+    if methods is None:
         raise Refused("not_found", code=NOT_FOUND)
-    if request.code != method:
+    if request.code not in methods:
         raise Refused("not_allowed", code=METHOD_NOT_ALLOWED)
 
 

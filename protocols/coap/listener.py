@@ -1,4 +1,4 @@
-"""Takes telemetry over CoAP; 2.04 goes out only after the commit. Tells devices that observe what they shall do.
+"""Takes telemetry over CoAP; 2.04 goes out only after the commit. Tells devices that observe what they shall do and be set to.
 
 Two threads do the work: one runs aiocoap's event loop and fills the buffer, the main thread stores. A third hands on what
 is stored, others ask the database who a device is and what its values are. Repeated requests: decision 10.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from devices.types import CommandRef
+from devices.types import CommandRef, StateRef
 from protocols.coap.address import CoapAddress
 from protocols.coap.door import CONSUMER, Door
 from protocols.coap.refusals import STORED, Answer, answer_partly_stored, answer_refused
@@ -50,7 +50,9 @@ class CoapListener:
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run_loop, name="coap", daemon=True)
-        self._dispatcher = CommandDispatcher(protocol="coap", send=self._send_command, is_ready=self._has_observers)
+        self._dispatcher = CommandDispatcher(
+            protocol="coap", send=self._send_command, send_state=self._send_state, is_ready=self._has_observers
+        )
         self.port = 0
 
     @property
@@ -101,12 +103,18 @@ class CoapListener:
     # --- Commands, the dispatcher's thread
 
     def _has_observers(self) -> bool:
-        return self._door is not None and self._door.is_observed_for_commands
+        return self._door is not None and self._door.is_waited_at
 
     def _send_command(self, tenant: str, command: CommandRef) -> bool:
         """Have the device notified if it observes. Never True: the command is sent once the device has acknowledged that."""
         if self._door is not None:
             self._loop.call_soon_threadsafe(self._door.bring_commands, tenant, command.device_key)
+        return False
+
+    def _send_state(self, tenant: str, state: StateRef) -> bool:
+        """Have the device notified if it observes; it has been told once it has acknowledged that, as with commands."""
+        if self._door is not None:
+            self._loop.call_soon_threadsafe(self._door.bring_state, tenant, state.device_key)
         return False
 
     # --- The event loop's thread

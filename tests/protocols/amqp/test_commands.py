@@ -121,5 +121,4 @@ def test_a_broker_that_is_away_makes_no_trouble() -> None:
 @pytest.mark.parametrize(("attempt", "expires_in", "milliseconds"), [(1, 3600, 30_000), (3, 3600, 120_000), (1, 5, 5_000), (1, -5, 0)])
 def test_a_copy_lasts_until_the_next_one(attempt: int, expires_in: int, milliseconds: int) -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    command = CommandRef(uuid4(), "pump-7", "go", None, now + timedelta(seconds=expires_in), attempt)
-    assert lifetime_ms(command, now=now) == milliseconds
+    assert lifetime_ms(attempt=attempt, expires_at=now + timedelta(seconds=expires_in), now=now) == milliseconds

@@ -17,7 +17,8 @@ from django_tenants.utils import tenant_context
 from devices.command_services import queue_command
 from devices.models import Command, Device, DeviceCredential
 from devices.services import issue_credential
-from protocols.coap import commands
+from protocols.coap import commands, door
+from protocols.coap.desk import MAX_PER_DEVICE, Matter
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -159,16 +160,16 @@ def test_too_many_questions_at_once_hold_up_nobody_else(
     token: str, client: Client, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_open = threading.Event()
-    load = commands.load_commands
 
     def wait_and_load(sender: Any) -> Any:
         is_open.wait(10)
-        return load(sender)
+        return commands.load_commands(sender)
 
-    monkeypatch.setattr(commands, "load_commands", wait_and_load)
+    slow = Matter(name="commands", load=wait_and_load, describe=commands.describe, note=commands.note_sent)
+    monkeypatch.setattr(door, "COMMANDS", slow)
 
     async def ask(url: str) -> list[str]:
-        count = commands.MAX_PER_DEVICE + 2  # not confirmable: of those a client sends one at a time
+        count = MAX_PER_DEVICE + 2  # not confirmable: of those a client sends one at a time
         questions = [client.context.request(Message(code=GET, uri=url, transport_tuning=Unreliable())).response for _ in range(count)]
         first = await asyncio.wait(map(asyncio.ensure_future, questions), return_when=asyncio.FIRST_COMPLETED)
         is_open.set()
@@ -177,5 +178,5 @@ def test_too_many_questions_at_once_hold_up_nobody_else(
     with run_listener() as listener:
         client.request(GET, address(listener, token))  # known by its token from now on
         answers = client.wait(ask(address(listener, token, "c")))
-        assert sorted(answers) == ["2.05"] * commands.MAX_PER_DEVICE + ["4.29"] * 2
+        assert sorted(answers) == ["2.05"] * MAX_PER_DEVICE + ["4.29"] * 2
         wait_until(lambda: code(client.request(GET, address(listener, token, "c"))) == "2.05")
