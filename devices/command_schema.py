@@ -95,8 +95,15 @@ def _check_value(parameter: Mapping[str, Any], value: object) -> None:
     name = parameter["name"]
     if not _is_of(parameter["type"], value):
         raise _refused(f"The parameter {name!r} must be of the type {parameter['type']}.")
-    if isinstance(value, int | float) and not parameter.get("minimum", -math.inf) <= value <= parameter.get("maximum", math.inf):
-        raise _refused(f"The parameter {name!r} is out of range.")
+    low, high = parameter.get("minimum"), parameter.get("maximum")
+    if isinstance(value, int | float) and not (-math.inf if low is None else low) <= value <= (math.inf if high is None else high):
+        raise _refused(f"The parameter {name!r} is out of range: {_range_in_words(low, high)}.")
+
+
+def _range_in_words(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f"use {low} to {high}"
+    return f"use {low} or more" if high is None else f"use {high} or less"
 
 
 def _is_of(kind: str, value: object) -> bool:

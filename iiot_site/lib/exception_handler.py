@@ -52,5 +52,12 @@ def _answer(exc: Exception, context: dict[str, Any]) -> Response | None:
     else:
         code = exc.detail.code if isinstance(exc.detail, exceptions.ErrorDetail) else exc.default_code
         detail = exc.detail if isinstance(exc.detail, str) else exc.default_detail
+        if isinstance(exc, exceptions.UnsupportedMediaType):
+            detail = f"{detail} {_accepted_types(context)}"
         response.data = {"code": code, "detail": str(detail), "errors": {}}
     return response
+
+
+def _accepted_types(context: dict[str, Any]) -> str:
+    parsers = getattr(context.get("view"), "parser_classes", ())
+    return f"Send Content-Type: {' or '.join(parser.media_type for parser in parsers)}."

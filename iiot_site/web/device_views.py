@@ -133,6 +133,16 @@ def show_device_health(request: HttpRequest, device_id: uuid.UUID) -> HttpRespon
 
 @page("telemetry:read")
 @require_GET
+def show_device_now(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
+    """Whether the device is heard, and the newest value of one metric (`metric`), as a part of other pages."""
+    device = get_object_or_404(Device, uuid=device_id)
+    metric = request.GET.get("metric", "")
+    value = next((latest for latest in list_latest(device) if latest.metric == metric), None)
+    return render(request, "devices/_device_now.html", {"device": device, "metric": metric, "value": value})
+
+
+@page("telemetry:read")
+@require_GET
 def show_device_chart(request: HttpRequest, device_id: uuid.UUID) -> JsonResponse:
     """What the chart draws of one metric (`metric`, `span`), in as many points as a screen has."""
     device = get_object_or_404(Device.objects.select_related("device_type"), uuid=device_id)

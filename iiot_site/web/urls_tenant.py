@@ -30,6 +30,7 @@ urlpatterns = [
     path("devices/<uuid:device_id>", device_views.show_device, name="device"),
     path("devices/<uuid:device_id>/incidents", device_views.show_device_incidents, name="device-incidents"),
     path("devices/<uuid:device_id>/health", device_views.show_device_health, name="device-health"),
+    path("devices/<uuid:device_id>/now", device_views.show_device_now, name="device-now"),
     path("devices/<uuid:device_id>/detect-anew", device_views.detect_anew, name="device-detect-anew"),
     path("devices/<uuid:device_id>/frames", frame_views.show_frames, name="device-frames"),
     path("devices/<uuid:device_id>/chart", device_views.show_device_chart, name="device-chart"),

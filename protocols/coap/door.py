@@ -278,9 +278,9 @@ def expect_method(request: Any, asked: Asked) -> None:
     """Raises: Refused: 4.04 or 4.05, there is no such resource, or it has no such method."""
     methods = METHODS.get(resource_of(asked.path))
     if methods is None:
-        raise Refused("not_found", code=NOT_FOUND)
+        raise Refused("not_found", "/.well-known/core lists what there is", code=NOT_FOUND)
     if request.code not in methods:
-        raise Refused("not_allowed", code=METHOD_NOT_ALLOWED)
+        raise Refused("not_allowed", f"use {' or '.join(method.name for method in methods)}", code=METHOD_NOT_ALLOWED)
 
 
 def respond(pipe: Any, answer: Answer, *, block1: Any = None) -> None:

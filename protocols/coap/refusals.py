@@ -70,7 +70,8 @@ class Answer:
 
 STORED = Answer(CHANGED)
 BUSY = Answer(SERVICE_UNAVAILABLE, max_age=2)
-NOT_LET_IN = Answer(UNAUTHORIZED)
+# In a few bytes, since a sender's address can be forged; the same whatever is wrong with the token.
+NOT_LET_IN = Answer(UNAUTHORIZED, "no valid device token in the query: ?token=iiot_dev_...")
 
 
 def answer_refused(refusal: Refusal, *, max_bytes: int) -> Answer:

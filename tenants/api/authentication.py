@@ -19,6 +19,11 @@ from tenants.principals import Principal
 from tenants.tokens import read_access_token
 
 REALM = 'Bearer realm="api"'
+DEVICE_TOKEN_START = "iiot_dev_"  # noqa: S105 - how every token of a device starts, not a secret; see devices.credential_formats
+USE_ANOTHER = (
+    "The token of a device opens POST /telemetry and what is under /device/, nothing else. "
+    "Use an API key here, or the access token that POST /auth/login gives."
+)
 
 
 def read_bearer(request: Request) -> str | None:
@@ -58,6 +63,8 @@ class BearerAuthentication(BaseAuthentication):
         token = read_bearer(request)
         if token is None:
             return None
+        if token.startswith(DEVICE_TOKEN_START):
+            raise AuthenticationFailed(USE_ANOTHER, code=TokenInvalidError.code)
         try:
             if token.startswith(API_KEY_START):
                 return self._by_api_key(request, token)

@@ -43,6 +43,20 @@ def test_what_the_type_does_not_accept_is_refused(name: str, payload: Any) -> No
         check_command([SPEED], name=name, payload=payload)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "value", "words"),
+    [
+        ({"minimum": 600, "maximum": 1500}, 2000, "use 600 to 1500"),
+        ({"minimum": 0.5}, 0, "use 0.5 or more"),
+        ({"maximum": -1}, 0, "use -1 or less"),
+    ],
+)
+def test_a_value_out_of_range_is_told_the_range(bounds: dict[str, float], value: float, words: str) -> None:
+    declared = {"name": "set_speed", "parameters": [{"name": "rpm", "type": "number", **bounds}]}
+    with pytest.raises(CommandRefusedError, match=words):
+        check_command([declared], name="set_speed", payload={"rpm": value})
+
+
 def test_a_type_that_declares_nothing_accepts_anything_up_to_16_kib() -> None:
     check_command([SPEED], name="set_speed", payload={"rpm": 1450})
     check_command([], name="anything", payload=[1, "x", None])

@@ -160,7 +160,15 @@ def test_a_message_of_which_nothing_is_stored_is_no_success(device: APIClient, m
 
 
 def test_other_formats_are_not_read(device: APIClient) -> None:
-    assert device.post(URL, b"temperature=1", content_type="application/x-www-form-urlencoded").status_code == 415
+    answer = device.post(URL, b"temperature=1", content_type="application/x-www-form-urlencoded")
+    assert answer.status_code == 415
+    assert "Send Content-Type: application/json or application/cbor" in answer.json()["detail"]
+
+
+def test_a_device_that_reads_is_told_which_credential_it_takes(device: APIClient) -> None:
+    answer = device.get(URL)
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
+    assert "Use an API key here" in answer.json()["detail"]
 
 
 @pytest.mark.usefixtures("pump")

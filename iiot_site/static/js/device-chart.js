@@ -4,6 +4,8 @@ import { formatTime, now } from "iiot/ages.js";
 
 const [TIME, VALUE, QUALITY] = [0, 1, 2];
 const POINTS_AT_MOST = 4_000;
+const FEW_POINTS = 40; // up to so many each has a mark
+const NARROW_PX = 4; // a stretch between two gaps that is narrower has marks: its line would hardly be seen
 const OPERATORS = { gt: ">", gte: "≥", lt: "<", lte: "≤", ">": ">", ">=": "≥", "<": "<", "<=": "≤" };
 const yesOrNo = (value) => (value ? "yes" : "no");
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
@@ -134,16 +136,30 @@ export class DeviceChart {
   #series() {
     const line = this.#colour("--chart-1");
     const points = this.#data.points;
-    const isAlone = (i) => (points[i - 1]?.[VALUE] ?? null) === null && (points[i + 1]?.[VALUE] ?? null) === null; // no line would show it
+    const marked = this.#endsOfNarrowStretches();
+    const isMarked = (index) => points.length < FEW_POINTS || marked.has(index);
     return [
       {
         type: "line", name: this.#data.name, step: this.#data.is_boolean ? "end" : false, animation: false,
-        showAllSymbol: true, symbolSize: 5, symbol: (_, { dataIndex }) => (points.length < 40 || isAlone(dataIndex) ? "circle" : "none"),
+        showAllSymbol: true, symbolSize: 5, symbol: (_, { dataIndex }) => (isMarked(dataIndex) ? "circle" : "none"),
         data: points.map((point) => [point[TIME], point[VALUE]]), lineStyle: { width: 1.75, color: line }, itemStyle: { color: line },
         areaStyle: { color: line, opacity: 0.07, origin: "start" },
         markLine: { silent: true, symbol: "none", animation: false, data: this.#data.limits.map((limit) => this.#limitLine(limit)) },
       },
     ];
+  }
+
+  #endsOfNarrowStretches() {
+    const { points, to, from } = this.#data;
+    const narrowMs = (NARROW_PX * (to - from)) / Math.max(this.#box.clientWidth, 1);
+    const ends = new Set();
+    let first = 0;
+    for (let i = 0; i <= points.length; i++) {
+      if (i < points.length && points[i][VALUE] !== null) continue;
+      if (i > first && points[i - 1][TIME] - points[first][TIME] < narrowMs) ends.add(first).add(i - 1);
+      first = i + 1;
+    }
+    return ends;
   }
 
   #limitLine(limit) {

@@ -103,6 +103,17 @@ def test_a_device_without_values_says_what_to_do(viewer: Client, pump: Device) -
     assert "no MQTT login yet" in page
 
 
+def test_the_present_value_stands_beside_the_device_s_status(viewer: Client, acme: Tenant, pump: Device) -> None:
+    path = f"/t/acme/devices/{pump.uuid}/now?metric=temperature"
+    assert "no value of temperature" in viewer.get(path).content.decode()
+    with tenant_context(acme):
+        store(pump, Metric.objects.get(), 96.5, quality=2)
+        Device.objects.filter(pk=pump.pk).update(status="stale")
+    page = viewer.get(path).content.decode()
+    for sign in ("96.5", "Bad", "Stale", "ago"):
+        assert sign in page, sign
+
+
 def test_the_chart_begins_with_the_metric_that_burns(viewer: Client, acme: Tenant, pump: Device, open_incident: OpenIncident) -> None:
     with tenant_context(acme):
         other = Metric.objects.create(device_type=pump.device_type, key="current")

@@ -124,3 +124,10 @@ def test_an_empty_list_says_what_that_means(operator: Client, acme: Tenant) -> N
     with tenant_context(acme):
         Incident.objects.all().delete()
     assert "No open incidents" in operator.get("/t/acme/incidents").content.decode()
+
+
+def test_an_open_incident_asks_for_the_present_value_of_its_metric(operator: Client, open_incident: OpenIncident) -> None:
+    incident = open_incident()
+    assert "/now?metric=temperature" in operator.get(path(incident)).content.decode()
+    operator.post(path(incident, "resolve"))
+    assert "/now?metric=temperature" not in operator.get(path(incident)).content.decode()

@@ -24,6 +24,7 @@ PAGES = [
     "devices/{device}",
     "devices/{device}/incidents",
     "devices/{device}/chart?metric=temperature&span=24h",
+    "devices/{device}/now?metric=temperature",
     "ingest",
     "ingest?span=7d",
     "ingest/rejected",
@@ -52,7 +53,9 @@ def test_pages_open_for_members_only(
     assert browser(None).get(path)["Location"].startswith("/login?next=%2Ft%2Facme%2F")
 
 
-@pytest.mark.parametrize("page", ["devices/{device}", "devices/{device}/incidents", "devices/{device}/chart", "incidents/{incident}"])
+@pytest.mark.parametrize(
+    "page", ["devices/{device}", "devices/{device}/incidents", "devices/{device}/chart", "devices/{device}/now", "incidents/{incident}"]
+)
 def test_what_belongs_to_another_tenant_does_not_exist_here(
     page: str, ids: dict[str, uuid.UUID], browser: MakeBrowser, globex_admin: User
 ) -> None:

@@ -15,6 +15,7 @@ from devices.models import Device, DeviceCredential
 from devices.services import revoke_credential
 from protocols import writer
 from protocols.coap import gate
+from protocols.coap.refusals import NOT_LET_IN
 from protocols.models import ListenerState
 from protocols.pipeline import process_messages
 from telemetry.models import IngestLedger, RejectedMessage
@@ -104,7 +105,7 @@ def test_nobody_gets_in_without_a_valid_token(
             f"iiot_dev_nobody.{prefix}.{secret}",
         ):
             answer = client.post(url(listener, wrong), '{"temperature": 1}')
-            assert (str(answer.code)[:4], answer.payload) == ("4.01", b"")
+            assert (str(answer.code)[:4], answer.payload) == ("4.01", NOT_LET_IN.payload)
     assert (values(acme), values(globex)) == ([], [])
     assert ListenerState.objects.get().messages == 0
 
