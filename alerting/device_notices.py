@@ -4,7 +4,7 @@ What is to be told is a time on the alert's row, written in the transaction that
 the commit, so that alerting waits for nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Min, QuerySet
 
 from alerting.models import Alert
-from devices.reaching import CLAIM_LEASE, is_reached_over, sending_protocol, wake_protocol
+from devices.reaching import CLAIM_LEASE, is_reached_over, list_reached_over, sending_protocol, wake_protocol
 from iiot_site.lib.schemas import current_schema
 
 TOLD_OVER = "mqtt"  # the protocol whose devices have a place to hear of alerts
@@ -41,12 +41,12 @@ def mark_untold(alert: Alert, now: datetime) -> None:
         transaction.on_commit(partial(wake_protocol, TOLD_OVER, schema=current_schema(), now=now), robust=True)
 
 
-def tell_firing_again(*, device_id: int, now: datetime) -> None:
-    """Tell a device that has come back of what is firing."""
+def tell_firing_again(*, device_ids: Collection[int], now: datetime) -> None:
+    """Tell devices that have come back of what is firing."""
+    if not device_ids:
+        return
     with transaction.atomic():
-        if not is_reached_over(TOLD_OVER, device_id=device_id):
-            return
-        firing = Alert.objects.filter(device=device_id, resolved_at=None)
+        firing = Alert.objects.filter(device__in=list_reached_over(TOLD_OVER, device_ids=device_ids), resolved_at=None)
         # What somebody has locked is changing, and will be told of anyway.
         ids = list(firing.select_for_update(of=("self",), no_key=True, skip_locked=True).values_list("id", flat=True))
         if ids and Alert.objects.filter(id__in=ids).update(tell_at=now):

@@ -117,6 +117,12 @@ def next_send_at(*, protocol: str, now: datetime) -> datetime | None:
     return next_offer_over(Command.objects.filter(state__in=OPEN_STATES), protocol=protocol, now=now)
 
 
+def list_waiting_ids(*, device_ids: Collection[int]) -> list[int]:
+    """Return which of these devices have commands that they have not answered."""
+    open_commands = Command.objects.filter(device_id__in=device_ids, state__in=OPEN_STATES) if device_ids else Command.objects.none()
+    return sorted(set(open_commands.values_list("device_id", flat=True)))
+
+
 def offer_again(*, device: Device, now: datetime) -> None:
     """Let what a device has not answered be sent now: it has just come back."""
     with transaction.atomic():

@@ -1,22 +1,48 @@
 """What devices say of their connection, and what they get when they come back."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
+from django.db import connection
 
-from devices.command_services import offer_again
+from devices.command_services import list_waiting_ids, offer_again
 from devices.models import Device
-from devices.state_services import offer_state_again
+from devices.state_services import list_behind_ids, offer_state_again
+
+# Rows are locked in the order of their ids, as in `devices.services`.
+_RECORD_SQL = """
+WITH due AS (
+    SELECT d.id, s.state, s.at
+    FROM unnest(%(ids)s::integer[], %(states)s::text[], %(moments)s::timestamptz[]) AS s(id, state, at)
+    JOIN devices_device d ON d.id = s.id
+    WHERE d.connection <> s.state AND (d.connection_since IS NULL OR d.connection_since <= s.at)
+    ORDER BY d.id
+    FOR NO KEY UPDATE OF d
+)
+UPDATE devices_device d SET connection = due.state, connection_since = due.at FROM due WHERE d.id = due.id
+"""
 
 
-def record_connection(*, device: Device, is_online: bool, now: datetime) -> None:
-    """Note what a device says of its connection, or its last will says for it; one that comes back gets what waits for it.
+@dataclass(frozen=True, slots=True)
+class ConnectionWord:
+    """What a device says of its connection, or its last will says for it."""
 
-    What was received before the last such word changes nothing.
+    device: Device
+    is_online: bool
+    at: datetime
+
+
+def record_connections(*, words: Sequence[ConnectionWord]) -> None:
+    """Note what devices say, one word of each; those that come back get what waits for them. Twice is as once.
+
+    What was received before the last such word of a device changes nothing.
     """
-    state = Device.Connection.ONLINE if is_online else Device.Connection.OFFLINE
-    is_newest = Q(connection_since=None) | Q(connection_since__lte=now)
-    Device.objects.filter(is_newest, pk=device.pk).exclude(connection=state).update(connection=state, connection_since=now)
-    if is_online:
-        offer_again(device=device, now=now)
-        offer_state_again(device=device, now=now)
+    states = [Device.Connection.ONLINE if word.is_online else Device.Connection.OFFLINE for word in words]
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORD_SQL, {"ids": [word.device.pk for word in words], "states": states, "moments": [word.at for word in words]})
+    back = {word.device.pk: word for word in words if word.is_online}
+    for device_id in list_waiting_ids(device_ids=back):
+        offer_again(device=back[device_id].device, now=back[device_id].at)
+    for device_id in list_behind_ids(device_ids=back):
+        offer_state_again(device=back[device_id].device, now=back[device_id].at)

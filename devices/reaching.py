@@ -4,7 +4,7 @@ Whatever goes to devices uses this: commands and desired state. Who sends wakes 
 `pg_notify(COMMANDS_CHANNEL, "<schema> <device key>")` and asks the timers of its kind, so that a hundred idle tenants cost one query.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,10 +65,15 @@ def next_offer_over(waiting: QuerySet[Any], *, protocol: str, now: datetime) -> 
 
 def is_reached_over(protocol: str, *, device_id: int) -> bool:
     """Tell whether the platform reaches a device over a protocol now."""
+    return list_reached_over(protocol, device_ids=[device_id]).exists()
+
+
+def list_reached_over(protocol: str, *, device_ids: Collection[int]) -> QuerySet[Device]:
+    """Return which of these devices the platform reaches over a protocol now."""
     declares = Q(protocol=protocol) | Q(protocol="", device_type__protocol=protocol)
     is_auto = Q(protocol=Protocol.AUTO) | Q(protocol="", device_type__protocol=Protocol.AUTO)
     was_heard = Q(last_seen_via=protocol) | (Q(detected_protocol=protocol) & ~Q(last_seen_via__in=PUSHING_PROTOCOLS))
-    return Device.objects.filter(declares | (is_auto & was_heard), pk=device_id, is_enabled=True).exists()
+    return Device.objects.filter(declares | (is_auto & was_heard), pk__in=device_ids, is_enabled=True)
 
 
 def wake_protocol(protocol: str, *, schema: str, now: datetime) -> None:

@@ -4,7 +4,7 @@ The database holds the truth, no broker. A device is told when something is desi
 and again while it has not reported the same, ten times at most; `devices.reaching` says over which protocol.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -92,6 +92,12 @@ def request_state(*, device: Device, now: datetime) -> None:
         state.offer_at = now
         state.save(update_fields=["offer_at"])
         wake_senders(device, now)
+
+
+def list_behind_ids(*, device_ids: Collection[int]) -> list[int]:
+    """Return which of these devices have not reported what is desired of them."""
+    states = DesiredState.objects.filter(device__in=device_ids).exclude(desired={}) if device_ids else DesiredState.objects.none()
+    return [state.device_id for state in states.order_by("pk") if find_delta(state.desired, state.reported)]
 
 
 def offer_state_again(*, device: Device, now: datetime) -> None:

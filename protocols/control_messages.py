@@ -15,12 +15,12 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError
 from django_tenants.utils import tenant_context
 
 from alerting.device_notices import tell_firing_again
 from devices.command_services import record_response
-from devices.connection_services import record_connection
+from devices.connection_services import ConnectionWord, record_connections
 from devices.models import Device
 from devices.services import record_activity
 from devices.state_services import record_reported, request_state
@@ -45,7 +45,7 @@ _FORM = 'Send {"id": "<the command\'s id>", "status": "ok" or "failed", "data": 
 
 
 def take_in(messages: Sequence[tuple[int, RawMessage]], *, uncovered: Collection[int], now: datetime) -> list[Refusal]:
-    """Take in messages of any number of tenants, each in a transaction of its own; return what was refused.
+    """Take in messages of any number of tenants; return what was refused.
 
     Raises:
         django.db.Error: for no fault of a message; the same messages are to be tried again.
@@ -68,53 +68,78 @@ def take_in(messages: Sequence[tuple[int, RawMessage]], *, uncovered: Collection
 def _take_in_tenant(group: Sequence[tuple[int, RawMessage]], uncovered: Collection[int], now: datetime) -> list[Refusal]:
     keys = {message.device for _, message in group if "\0" not in message.device}
     devices = {device.key: device for device in Device.objects.select_related("device_type", "gateway").filter(key__in=keys)}
-    refusals, rejections = [], []
+    refusals: list[Refusal] = []
+    heard: dict[int, datetime] = {}
+    words: dict[int, ConnectionWord] = {}  # only the last of each device matters
     refused: IIoTError
     for index, message in group:
-        device = devices.get(message.device)
         try:
             if index in uncovered:
                 raise RateLimitedError("More messages than one sender may send; send less often.")
-            _take_in_one(message, device, now)
+            device = _find_sender(message, devices)
+            word = _take_in_one(message, device, now)
         except IIoTError as error:
             refused = error
         except _DATA_ERRORS as error:
             logger.exception("refused a message of %s that cannot be taken in", message.source)
             refused = _RefusedError("internal_error", f"The platform could not take this message in ({type(error).__name__}).")
         else:
+            if word is not None:
+                words[device.pk] = word
+            if word is None or word.is_online:  # a last will is the broker's word, not the device's
+                seen_at = put_on_database_clock(message.received_at)
+                heard[device.pk] = max(seen_at, heard.get(device.pk, seen_at))
             continue
         refusals.append(Refusal(index, refused.code, refused.detail))
-        rejections.append(_reject(message, device, refused))
-    record_refused_messages(rejections=rejections, now=now)
+    _record_presence(heard, words, via=group[0][1].protocol, now=now)
+    _record_refusals(refusals, dict(group), devices, now)
     return refusals
 
 
-def _take_in_one(message: RawMessage, device: Device | None, now: datetime) -> None:
+def _find_sender(message: RawMessage, devices: Mapping[str, Device]) -> Device:
+    device = devices.get(message.device)
     if device is None:
         raise _RefusedError(*unknown_device(message))
     gateway_key = device.gateway.key if device.gateway else ""
     if fault := find_sender_fault(message, gateway_key=gateway_key, is_enabled=device.is_enabled):
         raise _RefusedError(*fault)
-    with transaction.atomic():
-        if message.channel == STATUS:
-            is_heard = read_connection(message.payload)
-            record_connection(device=device, is_online=is_heard, now=message.received_at)
-            if is_heard:
-                tell_firing_again(device_id=device.pk, now=message.received_at)
-        else:
-            is_heard = True
-            _take_what_was_said(message, device, now)
-        if is_heard:  # a last will is the broker's word, not the device's
-            record_activity(seen={device.pk: put_on_database_clock(message.received_at)}, via=message.protocol)
+    return device
 
 
-def _take_what_was_said(message: RawMessage, device: Device, now: datetime) -> None:
+def _take_in_one(message: RawMessage, device: Device, now: datetime) -> ConnectionWord | None:
+    """Take in what a device says; return it where it is a word on its connection."""
+    if message.channel == STATUS:
+        return ConnectionWord(device, read_connection(message.payload), message.received_at)
     if message.channel == REPORTED:
-        record_reported(device=device, patch=_parse(message.payload, message.codec), now=now)
+        document: Any = parse_json(message.payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+        record_reported(device=device, patch=document, now=now)
     elif message.channel == STATE_GET:
         request_state(device=device, now=now)
     else:
         record_response(device_key=device.key, now=now, **read_response(message.payload, channel=message.channel, codec=message.codec))
+    return None
+
+
+def _record_presence(heard: Mapping[int, datetime], words: Mapping[int, ConnectionWord], *, via: str, now: datetime) -> None:
+    """Note who was heard and who is connected: a few statements for the batch, be they ten thousand after a broker's restart."""
+    if heard:
+        record_activity(seen=heard, via=via)
+    if words:
+        record_connections(words=list(words.values()))
+        tell_firing_again(device_ids=[device_id for device_id, word in words.items() if word.is_online], now=now)
+
+
+def _record_refusals(refusals: Sequence[Refusal], messages: Mapping[int, RawMessage], devices: Mapping[str, Device], now: datetime) -> None:
+    """Keep each refused message; of a device's flood the first, which says how many there were."""
+    groups: dict[int | str, list[Refusal]] = defaultdict(list)
+    for refusal in refusals:
+        groups[messages[refusal.index].device if refusal.reason == RateLimitedError.code else refusal.index].append(refusal)
+    rejections = []
+    for group in groups.values():
+        message = messages[group[0].index]
+        more = f" (and {len(group) - 1} more messages)" if len(group) > 1 else ""
+        rejections.append(_reject(message, devices.get(message.device), group[0].reason, group[0].detail + more))
+    record_refused_messages(rejections=rejections, reasons=[refusal.reason for refusal in refusals], now=now)
 
 
 class _RefusedError(MessageError):
@@ -165,13 +190,13 @@ def read_connection(payload: bytes) -> bool:
     return _CONNECTIONS[word.lower()]
 
 
-def _reject(message: RawMessage, device: Device | None, error: IIoTError) -> NewRejection:
+def _reject(message: RawMessage, device: Device | None, reason: str, detail: str) -> NewRejection:
     return NewRejection(
         received_at=message.received_at,
         protocol=message.protocol,
         source=message.source,
         device_id=device.pk if device else None,
-        reason=error.code,
-        detail=error.detail,
+        reason=reason,
+        detail=detail,
         payload=message.payload,
     )

@@ -111,11 +111,14 @@ def count_unrouted(*, listener: str, messages: int, now: datetime) -> None:
 
 
 @transaction.atomic
-def record_refused_messages(*, rejections: Sequence[NewRejection], now: datetime) -> None:
-    """Keep messages of the current tenant, all of one listener, that were refused as a whole, and enter them in its ledger."""
+def record_refused_messages(*, rejections: Sequence[NewRejection], now: datetime, reasons: Sequence[str] | None = None) -> None:
+    """Keep messages of the current tenant, all of one listener, that were refused as a whole, and enter them in its ledger.
+
+    `reasons` has one for each message, where a rejection stands for several.
+    """
     if not rejections:
         return
     record_rejections(rejections=rejections)
-    count = len(rejections)
-    by_reason = Counter(rejection.reason for rejection in rejections)
+    by_reason = Counter(reasons if reasons is not None else (rejection.reason for rejection in rejections))
+    count = by_reason.total()
     record_ingest(count=IngestCount(rejections[0].protocol, count, 0, 0, by_reason, count, 0, count), now=now)

@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from devices import command_services as commands
 from devices import tasks
-from devices.connection_services import record_connection
+from devices.connection_services import ConnectionWord, record_connections
 from devices.errors import CommandConflictError, IllegalCommandEventError, UnknownCommandError
 from devices.models import Command, Device, DeviceCredential
 from devices.reaching import PUSHING_PROTOCOLS, is_reached_over
@@ -68,9 +68,9 @@ def test_a_device_that_comes_back_gets_what_it_has_not_answered_at_once(pump: De
     command = queue(pump)
     commands.claim_commands(protocol="mqtt", now=NOW)
     commands.mark_sent(command_ids=[command.pk], now=NOW)
-    record_connection(device=pump, is_online=False, now=later(seconds=1))
+    record_connections(words=[ConnectionWord(pump, False, later(seconds=1))])
     assert commands.claim_commands(protocol="mqtt", now=later(seconds=2)) == []
-    record_connection(device=pump, is_online=True, now=later(seconds=3))
+    record_connections(words=[ConnectionWord(pump, True, later(seconds=3))])
     assert [one.id for one in commands.claim_commands(protocol="mqtt", now=later(seconds=3))] == [command.pk]
     pump.refresh_from_db()
     assert (pump.connection, pump.connection_since) == ("online", later(seconds=3))

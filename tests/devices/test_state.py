@@ -9,7 +9,7 @@ from django_tenants.utils import tenant_context
 from rest_framework.test import APIClient
 
 from devices import state_services as states
-from devices.connection_services import record_connection
+from devices.connection_services import ConnectionWord, record_connections
 from devices.models import DesiredState, DesiredStateChange, Device, DeviceCredential
 from devices.services import issue_credential
 from devices.types import StateRef
@@ -64,14 +64,14 @@ def test_a_device_that_never_reports_is_told_ten_times_and_again_when_it_comes_b
         assert len(tell(at)) == 1
         at = states.next_state_at(protocol="mqtt", now=at) or at
     assert states.next_state_at(protocol="mqtt", now=at) is None
-    record_connection(device=pump, is_online=True, now=later(days=9))
+    record_connections(words=[ConnectionWord(pump, True, later(days=9))])
     assert [one.version for one in tell(later(days=9))] == [1]
 
 
 def test_a_device_that_comes_back_in_sync_is_told_nothing(pump: Device) -> None:
     desire(pump, interval_s=10)
     states.record_reported(device=pump, patch={"interval_s": 10}, now=NOW)
-    record_connection(device=pump, is_online=True, now=later(minutes=1))
+    record_connections(words=[ConnectionWord(pump, True, later(minutes=1))])
     assert tell(later(minutes=1)) == []
 
 
