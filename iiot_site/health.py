@@ -34,7 +34,7 @@ WATCH_WITHIN = timedelta(seconds=60)
 CLOCK_TOLERANCE = timedelta(seconds=5)
 CLOCK_SET_SHOWN = timedelta(hours=24)
 # RabbitMQ is up seconds after everything else, and only AMQP devices need it; a wrong clock and a late watch stop nothing.
-OPTIONAL = frozenset({"amqp", "watch", "clock"})
+OPTIONAL = frozenset({"amqp", "watch", "clock", "held"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,20 @@ def check_clock() -> Check:
     return Check("ok")
 
 
+def check_held() -> Check:
+    """Every tenant's tables take what its devices send. Whose it is stands in the administration: anybody may ask here."""
+    with connect_directly() as connection:
+        row = connection.execute("SELECT count(*), coalesce(sum(messages), 0)::bigint, min(since) FROM protocols_heldbacklog").fetchone()
+    if row is None or not row[0]:
+        return Check("ok")
+    count, messages, since = row
+    return Check(
+        "failed",
+        f"{messages} messages are held, since {since:%Y-%m-%d %H:%M:%S} UTC: tables of {count} organisations fail."
+        " See Held backlogs in the administration.",
+    )
+
+
 CHECKS: dict[str, Callable[[], Check]] = {
     "postgres": check_postgres,
     "redis": check_redis,
@@ -172,6 +186,7 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "listeners": check_listeners,
     "watch": check_watch,
     "clock": check_clock,
+    "held": check_held,
 }
 _threads = ThreadPoolExecutor(max_workers=2 * len(CHECKS), thread_name_prefix="health")
 

@@ -46,6 +46,7 @@ AND to_regclass(format('%I.telemetry_ingestledger', schema_name)) IS NOT NULL OR
 _UNROUTED_SQL = """
 SELECT listener, sum(messages)::bigint FROM protocols_unroutedcount WHERE minute >= date_trunc('day', now(), 'UTC') GROUP BY listener
 """
+_HELD_SQL = "SELECT tenant, messages FROM protocols_heldbacklog"
 
 
 def render_metrics(*, with_tenants: bool) -> bytes:
@@ -146,10 +147,17 @@ def _describe_ledger(connection: "psycopg.Connection[tuple[Any, ...]]", *, with_
         reasons[(listener, reason, *((slug,) if with_tenants else ()))] += count
     unrouted: dict[tuple[str, ...], int] = {(listener,): count for listener, count in connection.execute(_UNROUTED_SQL).fetchall()}
     told = "since midnight UTC, from the ledger."
+    held: Counter[tuple[str, ...]] = Counter()
+    for slug, count in connection.execute(_HELD_SQL).fetchall():
+        held[(slug,) if with_tenants else ()] += count
+    waiting = GaugeMetricFamily("iiot_held_messages", "Messages kept until their tenant's tables take them again.", labels=extra)
+    for values_of_labels, count in sorted(held.items()) or [((), 0)] * (not with_tenants):
+        waiting.add_metric(list(values_of_labels), count)
     return [
         _count("iiot_ingest_values", f"Values by what became of them, {told}", ["listener", "outcome", *extra], values),
         _count("iiot_ingest_messages", f"Messages {told}", ["listener", *extra], messages),
         _count("iiot_ingest_rejected", f"Values and messages refused, by reason, {told}", ["listener", "reason", *extra], reasons),
+        waiting,
         _count("iiot_ingest_unrouted", f"Messages that named no active tenant, {told}", ["listener"], unrouted),
     ]
 

@@ -174,6 +174,7 @@ CELERY_BEAT_SCHEDULE = {
     "create-partitions": {"task": "telemetry.tasks.create_partitions_task", "schedule": 3600.0, "options": {"expires": 3600}},
     "roll-up": {"task": "telemetry.tasks.roll_up_task", "schedule": 30.0, "options": {"expires": 30}},
     "warn-of-expiry": {"task": "protocols.tasks.warn_of_expiry_task", "schedule": 600.0, "options": {"expires": 600}},
+    "put-back-held": {"task": "protocols.tasks.put_back_held_task", "schedule": 5.0, "options": {"expires": 5}},
     "trim-rejections": {"task": "telemetry.tasks.trim_rejections_task", "schedule": 60.0, "options": {"expires": 60}},
 }
 
@@ -207,6 +208,8 @@ IIOT_OPCUA_ANONYMOUS_TENANT = env.str("IIOT_OPCUA_ANONYMOUS_TENANT", default="")
 IIOT_OPCUA_MAX_SERVERS = env.int("IIOT_OPCUA_MAX_SERVERS", default=500)
 IIOT_MODBUS_MAX_CONNECTIONS = env.int("IIOT_MODBUS_MAX_CONNECTIONS", default=2_000)
 IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
+# What is kept, committed, of a tenant whose tables fail, until it can be stored; beyond it messages are refused.
+IIOT_HELD_MAX_BYTES = env.int("IIOT_HELD_MAX_BYTES", default=1024**3)
 IIOT_DEVICE_MESSAGES_PER_SECOND = env.float("IIOT_DEVICE_MESSAGES_PER_SECOND", default=500.0)
 IIOT_TENANT_MESSAGES_PER_SECOND = env.float("IIOT_TENANT_MESSAGES_PER_SECOND", default=0.0)
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from protocols.models import ListenerState, OutageGap
+from protocols.models import HeldBacklog, ListenerState, OutageGap
 from tenants.admin_base import ReadOnlyMixin, SharedModelAdmin
 
 
@@ -36,3 +36,10 @@ class OutageGapAdmin(ReadOnlyMixin, SharedModelAdmin):
 
     list_display = ("started_at", "ended_at", "listener", "reason")
     list_filter = ("listener", "reason")
+
+
+@admin.register(HeldBacklog)
+class HeldBacklogAdmin(ReadOnlyMixin, SharedModelAdmin):
+    """What waits for organisations whose tables fail, and why they do."""
+
+    list_display = ("tenant", "messages", "bytes", "since", "last_error")

@@ -142,3 +142,35 @@ class DeliveryWindow(models.Model):
 
     def __str__(self) -> str:
         return f"{self.consumer} up to {self.delivery_until}"
+
+
+class HeldBacklog(models.Model):
+    """How much of a tenant is held, and why: its tables could not take it while the database worked. Gone when all is stored."""
+
+    tenant = models.CharField(primary_key=True, max_length=63, help_text="Its short name.")
+    since = models.DateTimeField(help_text="When the first of it was held.")
+    messages = models.BigIntegerField(default=0)
+    bytes = models.BigIntegerField(default=0)
+    last_error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["tenant"]
+
+    def __str__(self) -> str:
+        return f"{self.tenant}: {self.messages} messages since {self.since:%Y-%m-%d %H:%M:%S}"
+
+
+class HeldMessage(models.Model):
+    """A message that its device may forget, for it is committed here until its tenant can store it."""
+
+    id = models.BigAutoField(primary_key=True)
+    tenant = models.CharField(max_length=63)
+    received_at = models.DateTimeField(help_text="By the database's clock; no two of a device have the same.")
+    size = models.IntegerField(help_text="Bytes of the message as it is held.")
+    message = models.BinaryField(help_text="A `protocols.types.RawMessage` without its delivery, as MessagePack.")
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "received_at", "id"])]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} {self.received_at:%Y-%m-%d %H:%M:%S}"

@@ -7,8 +7,10 @@ Whoever called acknowledges to the device after `process_messages` has returned.
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import django.db
 import msgspec
 import psycopg
 from django.conf import settings
@@ -29,7 +31,10 @@ from protocols.detection import detect, remember_detections
 from protocols.errors import MessageError, RateLimitedError
 from protocols.frames import list_watched
 from protocols.handoff import Committed, StoredValue, hand_on_now
+from protocols.held_messages import hold_messages
+from protocols.holding import Holding
 from protocols.interpretation import Receipt, TimePolicy, count_ticks, data_type_of, interpret_samples
+from protocols.progress import Progress
 from protocols.receipt_times import claim_receipt_time
 from protocols.resolution import forget_metrics, resolve_devices, resolve_metrics
 from protocols.senders import find_sender_fault, unknown_device
@@ -37,8 +42,7 @@ from protocols.services import count_unrouted, record_refused_messages
 from protocols.types import BatchOutcome, RawMessage, Refusal, Sample
 from telemetry.services import record_ingest, record_rejections, store_readings
 from telemetry.types import NewRejection
-from tenants.models import Tenant
-from tenants.selectors import get_tenant_by_slug
+from tenants.selectors import get_active_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -77,28 +81,69 @@ def process_messages(
     now: datetime,
     hand_on: Callable[[Committed], None] = hand_on_now,
     uncovered: Collection[int] = (),
+    progress: Progress | None = None,
+    holding: Holding | None = None,
 ) -> BatchOutcome:
     """Store a batch from any number of tenants and hand it on once it is committed.
 
     Messages at the indexes in `uncovered` are beyond their sender's credit: refused, counted, and not even read.
+    `holding` takes those of a tenant whose tables fail while the database works; without it such a failure is raised.
 
     Raises:
         django.db.Error: a tenant's batch failed for no fault of its data; nothing may be acknowledged, the same batch
-            is to be tried again, its deliveries marked as redelivered.
+            is to be tried again with the same `progress`, its deliveries marked as redelivered.
     """
-    groups: dict[tuple[str, str], list[tuple[int, RawMessage]]] = defaultdict(list)  # by listener too: the ledger counts each apart
-    control: list[tuple[int, RawMessage]] = []
+    progress = progress or Progress()
+    groups: dict[tuple[str, str, bool], list[tuple[int, RawMessage]]] = defaultdict(list)  # by listener too: the ledger counts each apart
     for index, message in enumerate(messages):
-        if message.channel:
-            control.append((index, message))
+        if not progress.is_done(index):
+            groups[message.tenant, message.protocol, bool(message.channel)].append((index, message))
+    batch = _Batch(uncovered, highest_counts(messages), now, hand_on, progress)
+    for (slug, _, is_control), group in groups.items():
+        if holding is None:
+            _process_group(slug, group, batch, is_control=is_control)
+        elif holding.is_in_trouble(slug):
+            _hold(slug, group, batch)
         else:
-            groups[message.tenant, message.protocol].append((index, message))
-    until = highest_counts(messages)
-    outcomes = [_process_tenant(slug, group, uncovered, until, now, hand_on) for (slug, _), group in groups.items()]
-    if control:
-        refusals = take_in(control, uncovered=uncovered, now=now)
-        outcomes.append(BatchOutcome(0, 0, refusals, frozenset(refusal.index for refusal in refusals)))
-    return _combine(outcomes)
+            try:
+                _process_group(slug, group, batch, is_control=is_control)
+            except (django.db.Error, psycopg.Error) as error:
+                holding.blame(slug, error)
+                _hold(slug, [(index, message) for index, message in group if not progress.is_done(index)], batch, error)
+            else:
+                holding.clear(slug)
+    return progress.sum_up()
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is the same for all messages of a batch."""
+
+    uncovered: Collection[int]
+    until: Mapping[str, int]
+    now: datetime
+    hand_on: Callable[[Committed], None]
+    progress: Progress
+
+
+def _process_group(slug: str, group: Sequence[tuple[int, RawMessage]], batch: _Batch, *, is_control: bool) -> None:
+    """Take in what one tenant's devices sent through one listener: readings, or all else."""
+    if is_control:
+        refusals = take_in(group, uncovered=batch.uncovered, now=batch.now)
+        outcome = BatchOutcome(0, 0, refusals, frozenset(refusal.index for refusal in refusals))
+        batch.progress.finish([index for index, _ in group], outcome)
+    else:
+        _process_tenant(slug, group, batch)
+
+
+def _hold(slug: str, group: Sequence[tuple[int, RawMessage]], batch: _Batch, error: Exception | None = None) -> None:
+    within = [(index, message) for index, message in group if index not in batch.uncovered]
+    outcome = hold_messages(tenant=slug, messages=within, until=batch.until, error=error, now=batch.now)
+    flood = [Refusal(index, RateLimitedError.code, _TOO_MANY) for index, _ in group if index in batch.uncovered]
+    if flood:
+        count_unrouted(listener=group[0][1].protocol, messages=len(flood), now=batch.now)
+        batch.progress.finish((), BatchOutcome(0, 0, flood, frozenset(refusal.index for refusal in flood)))
+    batch.progress.finish([index for index, _ in group], outcome)
 
 
 def _decode(index: int, message: RawMessage, device: DeviceRef | None, max_bytes: int) -> _Item:
@@ -120,52 +165,48 @@ def _decode(index: int, message: RawMessage, device: DeviceRef | None, max_bytes
     return _Item(index, message, decoded.samples, None, needs_stamp, decoded.codec, needs_stamp or counts_from_receipt)
 
 
-def _process_tenant(
-    slug: str,
-    group: Sequence[tuple[int, RawMessage]],
-    uncovered: Collection[int],
-    until: Mapping[str, int],
-    now: datetime,
-    hand_on: Callable[[Committed], None],
-) -> BatchOutcome:
-    tenant = get_tenant_by_slug(slug)
-    if tenant is None or tenant.status != Tenant.Status.ACTIVE:
+def _process_tenant(slug: str, group: Sequence[tuple[int, RawMessage]], batch: _Batch) -> None:
+    tenant = get_active_tenant(slug)
+    if tenant is None:
         logger.warning("refused %d messages for the unknown or inactive tenant %.40r", len(group), slug)
-        count_unrouted(listener=group[0][1].protocol, messages=len(group), now=now)
-        detail = "There is no active tenant of this name."
-        refusals = [Refusal(index, "unknown_tenant", detail) for index, _ in group]
-        return BatchOutcome(0, 0, refusals, frozenset(index for index, _ in group))
+        count_unrouted(listener=group[0][1].protocol, messages=len(group), now=batch.now)
+        indexes = [index for index, _ in group]
+        refusals = [Refusal(index, "unknown_tenant", "There is no active tenant of this name.") for index in indexes]
+        batch.progress.finish(indexes, BatchOutcome(0, 0, refusals, frozenset(indexes)))
+        return
     with tenant_context(tenant):
         devices = resolve_devices(tenant.schema_name, {message.device for _, message in group})
         max_bytes = settings.IIOT_MAX_MESSAGE_BYTES
         items = [
             _decode(index, message, devices.get(message.device), max_bytes)
-            if index not in uncovered
+            if index not in batch.uncovered
             else _Item(index, message, (), RateLimitedError(_TOO_MANY))
             for index, message in group
         ]
-        return _combine(_store_or_split(tenant.schema_name, items, until, now, hand_on))
+        _store_or_split(tenant.schema_name, items, batch)
 
 
-def _store_or_split(
-    schema: str, items: Sequence[_Item], until: Mapping[str, int], now: datetime, hand_on: Callable[[Committed], None]
-) -> list[BatchOutcome]:
+def _store_or_split(schema: str, items: Sequence[_Item], batch: _Batch) -> None:
     """Store a tenant's batch; where some message makes it fail, halve until that one stands alone and refuse it."""
+    indexes = [item.index for item in items]
     try:
         with transaction.atomic():
-            outcome, committed = _store(schema, items, until, now)
+            outcome, committed = _store(schema, items, batch)
     except _DATA_ERRORS as exc:
         if len(items) == 1:
-            return [_refuse_culprit(items[0], exc, now)]
+            batch.progress.finish(indexes, _refuse_culprit(items[0], exc, batch.now))
+            return
         middle = len(items) // 2
-        first = _store_or_split(schema, items[:middle], until, now, hand_on)
-        return first + _store_or_split(schema, items[middle:], until, now, hand_on)
-    hand_on(committed)
-    return [outcome]
+        _store_or_split(schema, items[:middle], batch)
+        _store_or_split(schema, items[middle:], batch)
+    else:
+        batch.progress.finish(indexes, outcome)
+        batch.hand_on(committed)
 
 
-def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: datetime) -> tuple[BatchOutcome, Committed]:
+def _store(schema: str, items: Sequence[_Item], batch: _Batch) -> tuple[BatchOutcome, Committed]:
     """Write everything of one tenant, inside the caller's transaction."""
+    now = batch.now
     unmarked = {item.index: item.message for item in items if item.can_come_again_unnoticed and item.message.delivery is not None}
     repeated = find_duplicates(unmarked)
     fresh = [item for item in items if item.index not in repeated]
@@ -184,7 +225,7 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
             continue
         seen[device.id] = max(item.message.received_at, seen.get(device.id, item.message.received_at))
         known = metrics.get(device.device_type_id, _NO_METRICS)
-        receipt = _receipt(schema, item, device, now)
+        receipt = _receipt(item, batch)
         readings, refused = interpret_samples(item.samples, device=device, metrics=known, receipt=receipt, policy=policy)
         for reading, metric in readings:
             values.append(StoredValue(device, metric, reading))
@@ -195,7 +236,7 @@ def _store(schema: str, items: Sequence[_Item], until: Mapping[str, int], now: d
     record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
     _record_activity(schema, seen, items[0].message.protocol)
     remember_detections(schema, detected, now=now)
-    record_deliveries(unmarked.values(), delivery_until=until)
+    record_deliveries(unmarked.values(), delivery_until=batch.until)
     sample_counts = {item.index: len(item.samples) for item in items}
     record_ingest(
         count=count_ingest(
@@ -254,13 +295,17 @@ def _refuse_whole(item: _Item, device: DeviceRef | None) -> Refusal | None:
     return None
 
 
-def _receipt(schema: str, item: _Item, device: DeviceRef, now: datetime) -> Receipt:
-    received_at = put_on_database_clock(item.message.received_at)  # it becomes the time of readings that have none
+def _receipt(item: _Item, batch: _Batch) -> Receipt:
+    message = item.message
+    received_at = put_on_database_clock(message.received_at)  # it becomes the time of readings that have none
     stamp = received_at
     if item.needs_stamp:
-        ticks = count_ticks(item.samples)
-        stamp = claim_receipt_time(schema=schema, device_id=device.id, received_at=received_at, ticks=ticks)
-    return Receipt(item.index, received_at, stamp, now)
+        known = batch.progress.stamps.get(item.index)
+        stamp = known or claim_receipt_time(
+            tenant=message.tenant, device=message.device, received_at=received_at, ticks=count_ticks(item.samples)
+        )
+        batch.progress.stamps[item.index] = stamp
+    return Receipt(item.index, received_at, stamp, batch.now)
 
 
 def _time_policy() -> TimePolicy:
@@ -302,12 +347,3 @@ def _refuse_culprit(item: _Item, cause: BaseException, now: datetime) -> BatchOu
     rejection = _rejection(item.message, None, "internal_error", f"{detail} ({type(cause).__name__})")
     record_refused_messages(rejections=[rejection], now=now)
     return BatchOutcome(0, 0, [Refusal(item.index, "internal_error", detail)], frozenset({item.index}))
-
-
-def _combine(outcomes: Sequence[BatchOutcome]) -> BatchOutcome:
-    return BatchOutcome(
-        stored=sum(outcome.stored for outcome in outcomes),
-        duplicates=sum(outcome.duplicates for outcome in outcomes),
-        refusals=sorted((r for outcome in outcomes for r in outcome.refusals), key=lambda r: r.index),
-        refused=frozenset().union(*(outcome.refused for outcome in outcomes)),
-    )

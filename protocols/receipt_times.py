@@ -11,13 +11,13 @@ from cachetools import LRUCache
 
 _TICK = timedelta(microseconds=1)
 _lock = Lock()
-_last: LRUCache[tuple[str, int], datetime] = LRUCache(maxsize=100_000)
+_last: LRUCache[tuple[str, str], datetime] = LRUCache(maxsize=100_000)
 
 
-def claim_receipt_time(*, schema: str, device_id: int, received_at: datetime, ticks: int) -> datetime:
-    """Return the first of `ticks` consecutive microseconds that no other message of the device has."""
+def claim_receipt_time(*, tenant: str, device: str, received_at: datetime, ticks: int) -> datetime:
+    """Return the first of `ticks` consecutive microseconds that no other message of the device has; both by their names."""
     with _lock:
-        previous = _last.get((schema, device_id))
+        previous = _last.get((tenant, device))
         first = received_at if previous is None or received_at > previous else previous + _TICK
-        _last[schema, device_id] = first + (ticks - 1) * _TICK
+        _last[tenant, device] = first + (ticks - 1) * _TICK
         return first

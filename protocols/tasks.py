@@ -14,6 +14,7 @@ from iiot_site.lib.clock import database_now
 from iiot_site.lib.schemas import current_schema
 from protocols.device_watch import LOOK_AT_LEAST_EVERY, beat, watch_devices
 from protocols.expiry_warnings import warn_of_expiry
+from protocols.putting_back import put_back_all
 from tenants.models import Tenant
 from tenants.selectors import list_active_tenants
 from tenants.timers import LEASE, ClaimedTimer, claim_due_timers, finish_timer
@@ -59,3 +60,9 @@ def watch_tenant_devices_task(now: str, leased_until: str) -> None:
         finish_timer(timer=timer, next_due_at=next_due_at)
     except (OperationalError, InterfaceError) as exc:
         logger.warning("the devices of %s were not looked at: %s", timer.schema, exc)
+
+
+@shared_task
+def put_back_held_task() -> None:
+    """Store what was held for tenants in trouble, of those that are out of it."""
+    put_back_all()

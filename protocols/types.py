@@ -76,10 +76,12 @@ class Refusal:
 class BatchOutcome:
     """What became of a batch: `stored` and `duplicates` count readings, each refusal is one value or one whole message.
 
-    `refused` are the indexes of messages of which nothing was accepted.
+    `refused` are the indexes of messages of which nothing was accepted. `held` counts messages that are committed, but
+    not stored yet: see `protocols.held_messages`.
     """
 
     stored: int
     duplicates: int
     refusals: Sequence[Refusal]
     refused: frozenset[int] = frozenset()
+    held: int = 0

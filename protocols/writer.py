@@ -11,8 +11,10 @@ from msgspec.structs import replace
 from protocols.buffer import BatchBuffer
 from protocols.credits import Limits
 from protocols.handoff import Committed
+from protocols.holding import Holding
 from protocols.meter import Meter
 from protocols.pipeline import process_messages
+from protocols.progress import Progress
 from protocols.types import BatchOutcome, RawMessage
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class BatchWriter:
         self._limits = limits
         self._drain_until: float | None = None
         self.meter = Meter()
+        self._holding = Holding(report=lambda error: self.meter.note_error(error, timezone.now()))
 
     def request_stop(self) -> None:
         """Take nothing more in and end once the buffer is empty. Only sets a flag, so a signal handler may call it."""
@@ -66,9 +69,17 @@ class BatchWriter:
         delay = FIRST_RETRY_SECONDS
         uncovered = self._limits.find_uncovered(batch, time.monotonic())
         failed_at: float | None = None
+        progress = Progress()
         while True:
             try:
-                outcome = process_messages(messages=batch, now=timezone.now(), hand_on=self._hand_on, uncovered=uncovered)
+                outcome = process_messages(
+                    messages=batch,
+                    now=timezone.now(),
+                    hand_on=self._hand_on,
+                    uncovered=uncovered,
+                    progress=progress,
+                    holding=self._holding,
+                )
             except Exception as exc:  # noqa: BLE001  # the listener's loop: whatever it was, nothing is acknowledged and nothing is lost
                 failed_at = failed_at or time.monotonic()
                 error = f"{type(exc).__name__}: {exc}"[:500]

@@ -46,6 +46,7 @@ NOT_IN_ADMIN = {
     "tenants.Timer": "book-keeping of what is due when; nothing to configure",
     "protocols.UnroutedCount": "composite key (the admin cannot address it); counters of messages that are no tenant's",
     "protocols.DeliveryWindow": "book-keeping between broker and database; nothing to configure",
+    "protocols.HeldMessage": "frames of tenants in trouble, which the platform's administrators have no business reading",
     "protocols.SparkplugNode": "what edge nodes said, replaced with each birth",
 }
 

@@ -36,3 +36,9 @@ def put_on_database_clock(moment: datetime) -> datetime:
     """Return a moment of this host's clock as the database would have told it; small differences are left alone."""
     offset = clock_offset()
     return moment + offset if abs(offset) > TOLERANCE else moment
+
+
+def put_on_own_clock(moment: datetime) -> datetime:
+    """Return a moment of the database's clock as this host's would have told it: `put_on_database_clock` backwards."""
+    offset = clock_offset()
+    return moment - offset if abs(offset) > TOLERANCE else moment

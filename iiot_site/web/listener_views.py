@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 
 from connections.models import ModbusConnection
 from protocols.models import ListenerState
-from protocols.selectors import ALIVE_WITHIN
+from protocols.selectors import ALIVE_WITHIN, find_backlog
 from telemetry.ledger import load_ledger
 from telemetry.types import LedgerRow
 from tenants.page_access import page
@@ -86,6 +86,7 @@ def show_listeners(request: HttpRequest) -> HttpResponse:
     context: dict[str, object] = {
         "rows": make_rows(list(ListenerState.objects.order_by("name", "number")), ledger, now),
         "sees_traffic": sees_traffic,
+        "backlog": find_backlog(tenant=request.tenant.slug) if sees_traffic else None,  # type: ignore[attr-defined]  # set by the middleware
         "sees_totals": bool(getattr(request.user, "is_platform_admin", False)),
         "failing": _list_failing() if allows(permissions, "connection:read") else [],
     }

@@ -42,6 +42,7 @@ _CODES = {
     "unknown_command": NOT_FOUND,
     "illegal_command_event": CONFLICT,
     "internal_error": INTERNAL_ERROR,
+    "tenant_unavailable": SERVICE_UNAVAILABLE,
 }
 
 

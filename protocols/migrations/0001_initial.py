@@ -11,6 +11,32 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="HeldBacklog",
+            fields=[
+                ("tenant", models.CharField(help_text="Its short name.", max_length=63, primary_key=True, serialize=False)),
+                ("since", models.DateTimeField(help_text="When the first of it was held.")),
+                ("messages", models.BigIntegerField(default=0)),
+                ("bytes", models.BigIntegerField(default=0)),
+                ("last_error", models.CharField(blank=True, max_length=500)),
+            ],
+            options={
+                "ordering": ["tenant"],
+            },
+        ),
+        migrations.CreateModel(
+            name="HeldMessage",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("tenant", models.CharField(max_length=63)),
+                ("received_at", models.DateTimeField(help_text="By the database's clock; no two of a device have the same.")),
+                ("size", models.IntegerField(help_text="Bytes of the message as it is held.")),
+                ("message", models.BinaryField(help_text="A `protocols.types.RawMessage` without its delivery, as MessagePack.")),
+            ],
+            options={
+                "indexes": [models.Index(fields=["tenant", "received_at", "id"], name="protocols_h_tenant_e7c59f_idx")],
+            },
+        ),
+        migrations.CreateModel(
             name="ListenerState",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
 from django.utils.module_loading import import_string
 
+LOCK_SECONDS = 3  # a tenant whose table is locked for longer is served later, so that the others need not wait
 # A new protocol adds its name here, and `factory.py` with `make_listener` to its folder.
 PROTOCOLS = ("mqtt", "amqp", "coap", "opcua", "modbus")
 
@@ -28,6 +30,12 @@ def make_listener(protocol: str, *, ready_file: Path | None) -> Listener:
     return listener
 
 
+def limit_lock_waits(seconds: float) -> None:
+    """Let the database give up on a lock after that long, on all connections that this process opens from now on."""
+    options = connections.settings["default"]["OPTIONS"]
+    options["options"] = f"{options.get('options', '')} -c lock_timeout={seconds * 1000:.0f}".strip()
+
+
 class Command(BaseCommand):
     """Runs one listener."""
 
@@ -37,6 +45,7 @@ class Command(BaseCommand):
         parser.add_argument("protocol", choices=PROTOCOLS)
 
     def handle(self, *_args: Any, **options: Any) -> None:
+        limit_lock_waits(LOCK_SECONDS)
         ready_file = os.environ.get("IIOT_READY_FILE")
         listener = make_listener(options["protocol"], ready_file=Path(ready_file) if ready_file else None)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,110 @@
+"""Messages that wait in the shared schema until their tenant can store them.
+
+They are committed and hence acknowledged; the worker stores them later as if they came then, received when they were.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+from msgspec.structs import replace
+
+from iiot_site.lib.clock import put_on_database_clock, put_on_own_clock
+from protocols.deliveries import find_duplicates, record_deliveries
+from protocols.models import HeldBacklog, HeldMessage
+from protocols.receipt_times import claim_receipt_time
+from protocols.services import count_unrouted
+from protocols.types import BatchOutcome, RawMessage, Refusal
+
+logger = logging.getLogger(__name__)
+
+FULL = "tenant_unavailable"
+_FULL_DETAIL = "The organisation's tables fail, and as much is held for it as may be; the operator of the platform has to mend them."
+_TAKE_SQL = """
+SELECT id, message FROM (
+    SELECT id, message, size, sum(size) OVER (ORDER BY received_at, id) AS total FROM (
+        SELECT id, message, size, received_at FROM protocols_heldmessage WHERE tenant = %s ORDER BY received_at, id LIMIT %s
+    ) AS next
+) AS counted WHERE total - size < %s ORDER BY total
+"""
+
+
+@transaction.atomic
+def hold_messages(
+    *, tenant: str, messages: Sequence[tuple[int, RawMessage]], until: Mapping[str, int], error: Exception | None, now: datetime
+) -> BatchOutcome:
+    """Keep messages of one tenant and listener; what is beyond the tenant's share is refused.
+
+    `messages` are with their indexes, `until` as `record_deliveries` wants it; without `error` the last one stays.
+    """
+    if not messages:
+        return BatchOutcome(0, 0, [])
+    backlog, _ = HeldBacklog.objects.select_for_update().get_or_create(tenant=tenant, defaults={"since": now})
+    repeated = find_duplicates({index: message for index, message in messages if message.delivery is not None})
+    rows: list[HeldMessage] = []
+    kept: list[RawMessage] = []
+    refusals: list[Refusal] = []
+    for index, message in messages:
+        if index in repeated:
+            continue
+        if backlog.bytes >= settings.IIOT_HELD_MAX_BYTES:
+            refusals.append(Refusal(index, FULL, _FULL_DETAIL))
+            continue
+        row = _make_row(message)
+        backlog.messages, backlog.bytes = backlog.messages + 1, backlog.bytes + row.size
+        rows.append(row)
+        kept.append(message)
+    HeldMessage.objects.bulk_create(rows, batch_size=1_000)
+    record_deliveries([message for message in kept if message.delivery is not None], delivery_until=until)
+    if error is not None:
+        backlog.last_error = f"{type(error).__name__}: {error}"[:500]
+    backlog.save()
+    if refusals:
+        count_unrouted(listener=messages[0][1].protocol, messages=len(refusals), now=now)
+    return BatchOutcome(0, 0, refusals, frozenset(refusal.index for refusal in refusals), len(rows))
+
+
+def take_held(*, tenant: str, limit: int, max_bytes: int) -> list[RawMessage]:
+    """Delete and return the oldest messages, at least one where there is any: in the transaction that stores them.
+
+    None while another transaction has taken some of the tenant's.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"held {tenant}"])
+        if not cursor.fetchone()[0]:
+            return []
+        cursor.execute(_TAKE_SQL, [tenant, limit, max_bytes])
+        found = [(number, bytes(message)) for number, message in cursor.fetchall()]
+    if found:
+        HeldMessage.objects.filter(pk__in=[number for number, _ in found]).delete()
+        backlog = HeldBacklog.objects.filter(tenant=tenant)
+        backlog.update(messages=F("messages") - len(found), bytes=F("bytes") - sum(len(message) for _, message in found))
+        backlog.filter(messages__lte=0).delete()
+    messages = [msgspec.msgpack.decode(message, type=RawMessage) for _, message in found]
+    return [replace(message, received_at=put_on_own_clock(message.received_at)) for message in messages]
+
+
+def list_backlogs() -> list[HeldBacklog]:
+    """Return what is held, of all tenants."""
+    return list(HeldBacklog.objects.all())
+
+
+def note_failure(*, tenant: str, error: Exception) -> None:
+    """Note why the held messages of a tenant could not be stored."""
+    HeldBacklog.objects.filter(tenant=tenant).update(last_error=f"{type(error).__name__}: {error}"[:500])
+
+
+def _make_row(message: RawMessage) -> HeldMessage:
+    """Give the message a time of receipt that leaves room for as many values without a time as it can have."""
+    received_at = claim_receipt_time(
+        tenant=message.tenant,
+        device=message.device,
+        received_at=put_on_database_clock(message.received_at),
+        ticks=max(1, len(message.payload)),
+    )
+    encoded = msgspec.msgpack.encode(replace(message, delivery=None, received_at=received_at))
+    return HeldMessage(tenant=message.tenant, received_at=received_at, size=len(encoded), message=encoded)

@@ -1,0 +1,71 @@
+"""Which tenants of a listener cannot store what they are sent, so that they do not hold up the others.
+
+A table of one tenant is locked, missing or out of date: its messages are held in the shared schema (`held_messages`) and
+it is tried again after a pause. Where the database itself is away nobody is to blame, and the whole batch waits.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+import django.db
+import psycopg
+from django.db import connection
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 5.0
+LAST_PAUSE_SECONDS = 60.0
+# By the class of SQLSTATE (PostgreSQL, appendix A): 08 connection, 40 deadlock and its like, which a second try cures,
+# 53 resources such as disk and memory, 57 the server is going down, 58 its files.
+_NO_TENANTS_FAULT = ("08", "40", "53", "57", "58")
+
+
+class Holding:
+    """The tenants in trouble, each with the time of its next try. For one thread. `report` is told of each failure."""
+
+    def __init__(self, *, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._report = report
+        self._clock = clock
+        self._troubles: dict[str, tuple[float, float]] = {}  # when to try again, and the pause after that
+
+    def is_in_trouble(self, slug: str) -> bool:
+        """Tell whether the tenant's messages are to be held without a try."""
+        return slug in self._troubles and self._clock() < self._troubles[slug][0]
+
+    def blame(self, slug: str, error: Exception) -> None:
+        """Note that the tenant failed.
+
+        Raises:
+            django.db.Error: the error, where it is the database's trouble, or passes with a second try.
+        """
+        connection.close()
+        if find_sqlstate(error)[:2] in _NO_TENANTS_FAULT or not _database_answers():
+            raise error
+        pause = self._troubles[slug][1] if slug in self._troubles else FIRST_PAUSE_SECONDS
+        self._troubles[slug] = (self._clock() + pause, min(2 * pause, LAST_PAUSE_SECONDS))
+        text = f"messages of {slug} are held, next try in {pause:.0f} s: {type(error).__name__}: {error}"
+        logger.error("%s", text)
+        self._report(text[:500])
+
+    def clear(self, slug: str) -> None:
+        """Note that the tenant can store again."""
+        if self._troubles.pop(slug, None) is not None:
+            logger.info("messages of %s are stored again", slug)
+
+
+def find_sqlstate(error: BaseException) -> str:
+    """Return PostgreSQL's code of the error or its cause; "" where it has none."""
+    for found in (error, error.__cause__):
+        if isinstance(found, psycopg.Error) and found.sqlstate:
+            return found.sqlstate
+    return ""
+
+
+def _database_answers() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except django.db.Error:
+        return False
+    return True

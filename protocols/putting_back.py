@@ -1,0 +1,62 @@
+"""Stores messages that were held for a tenant in trouble, once it is out of it."""
+
+import logging
+
+import psycopg
+from django.db import Error, connection, transaction
+from django.utils import timezone
+
+from protocols.handoff import Committed, hand_on_now
+from protocols.held_messages import list_backlogs, note_failure, take_held
+from protocols.pipeline import process_messages
+from tenants.models import Tenant
+from tenants.selectors import get_tenant_by_slug
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 2_000
+AT_ONCE_BYTES = 2 * 1024 * 1024  # as a listener's batch
+LOCK_SECONDS = 2
+
+
+def put_back_all() -> int:
+    """Store what is held of every tenant that can take it; return how many messages. Who cannot does not stop the others."""
+    return sum(_put_back_tenant(backlog.tenant) for backlog in list_backlogs() if _may_store(backlog.tenant))
+
+
+def _may_store(slug: str) -> bool:
+    """Tell whether the tenant is active, or gone for good; what a suspended one sent before waits until it is active again."""
+    tenant = get_tenant_by_slug(slug)
+    return tenant is None or tenant.status == Tenant.Status.ACTIVE
+
+
+def _put_back_tenant(slug: str) -> int:
+    total = 0
+    try:
+        while count := put_back_some(slug=slug):
+            total += count
+    except (Error, psycopg.Error) as error:
+        connection.close()
+        note_failure(tenant=slug, error=error)
+        logger.warning("%d messages of %s were put back, the others stay held: %s", total, slug, error)
+    else:
+        logger.info("%d held messages of %s were put back", total, slug)
+    return total
+
+
+def put_back_some(*, slug: str) -> int:
+    """Store some of what is held for a tenant and return how many messages; 0 at the end.
+
+    Raises:
+        django.db.Error: the tenant cannot store them yet; all stay held.
+    """
+    committed: list[Committed] = []
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        messages = take_held(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
+        if messages:
+            process_messages(messages=messages, now=timezone.now(), hand_on=committed.append)
+    for part in committed:
+        hand_on_now(part)
+    return len(messages)

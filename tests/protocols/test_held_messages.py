@@ -1,0 +1,289 @@
+"""A tenant whose tables fail stops nobody, and loses nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.conf import LazySettings
+from django.db import DatabaseError, OperationalError, connection
+from django.utils import timezone
+from django_tenants.utils import schema_context, tenant_context
+from msgspec.structs import replace
+
+from devices.models import Device
+from iiot_site.lib import clock
+from protocols import pipeline
+from protocols.handoff import Committed
+from protocols.holding import FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, Holding
+from protocols.models import HeldBacklog, HeldMessage, UnroutedCount
+from protocols.progress import Progress
+from protocols.putting_back import put_back_all
+from protocols.types import BatchOutcome, RawMessage
+from telemetry.ledger import load_ledger
+from telemetry.models import Reading
+from telemetry.services import store_readings
+from telemetry.types import StoreOutcome
+from tenants.models import Tenant, User
+from tenants.services import set_suspended
+from tests.conftest import MakeBrowser, MakeDevice
+from tests.protocols.conftest import MakeMessage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Door:
+    """Stands for a listener: its clock can be moved, and what it hands on is kept."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.errors: list[str] = []
+        self.committed: list[Committed] = []
+        self._holding = Holding(report=self.errors.append, clock=lambda: self.seconds)
+
+    def take(self, *messages: RawMessage, uncovered: frozenset[int] = frozenset(), progress: Progress | None = None) -> BatchOutcome:
+        return pipeline.process_messages(
+            messages=messages,
+            now=timezone.now(),
+            hand_on=self.committed.append,
+            uncovered=uncovered,
+            progress=progress,
+            holding=self._holding,
+        )
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def pumps(acme: Tenant, globex: Tenant, make_device: MakeDevice) -> dict[str, Device]:
+    found = {}
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            found[tenant.slug] = make_device("pump-7")
+    return found
+
+
+@contextmanager
+def readings_away(tenant: Tenant) -> Iterator[None]:
+    """Take the tenant's table of readings away, as a migration that went wrong would."""
+    with schema_context(tenant.schema_name), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE telemetry_reading RENAME TO reading_away")
+    yield
+    with schema_context(tenant.schema_name), connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE reading_away RENAME TO telemetry_reading")
+
+
+def values_of(tenant: Tenant) -> list[float | None]:
+    with tenant_context(tenant):
+        return list(Reading.objects.order_by("ts").values_list("value", flat=True))
+
+
+def test_a_tenant_without_its_table_stops_no_other_and_loses_nothing(
+    door: Door, acme: Tenant, globex: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    for_acme, for_globex = make_message('{"temperature": 1}', packet_id=1), make_message('{"temperature": 2}', tenant="globex", packet_id=2)
+    with readings_away(acme):
+        outcome = door.take(for_acme, for_globex)
+        assert (outcome.stored, outcome.held, outcome.refusals) == (1, 1, [])
+        assert values_of(globex) == [2.0]
+        assert put_back_all() == 0, "it cannot be stored yet"
+        backlog = HeldBacklog.objects.get()
+        assert (backlog.tenant, backlog.messages) == ("acme", 1)
+        assert "telemetry_reading" in backlog.last_error
+    assert "messages of acme are held" in door.errors[0]
+    assert put_back_all() == 1
+    assert values_of(acme) == [1.0]
+    assert not HeldMessage.objects.exists()
+    assert not HeldBacklog.objects.exists()
+    with tenant_context(acme):
+        (row,) = load_ledger(start=timezone.now() - timedelta(hours=1), end=timezone.now() + timedelta(hours=1), bucket="day")
+    assert (row.listener, row.received, row.stored) == ("mqtt", 1, 1)
+
+
+def test_a_table_locked_by_another_is_waited_for_only_so_long(
+    door: Door, acme: Tenant, globex: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with psycopg.connect(**_login()) as other:
+        other.execute(f"LOCK TABLE {acme.schema_name}.telemetry_reading IN ACCESS EXCLUSIVE MODE")
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '200ms'")
+        outcome = door.take(make_message('{"temperature": 1}'), make_message('{"temperature": 2}', tenant="globex"))
+        assert (outcome.stored, outcome.held) == (1, 1)
+        started = timezone.now()
+        assert door.take(make_message('{"temperature": 3}')).held == 1
+        assert timezone.now() - started < timedelta(seconds=0.2), "nobody waits for the lock again before the pause is over"
+    assert put_back_all() == 2
+    assert values_of(acme) == [1.0, 3.0]
+    assert values_of(globex) == [2.0]
+
+
+def test_a_tenant_is_tried_again_after_a_pause_that_grows(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with readings_away(acme):
+        for pause in (FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS):
+            tries = len(door.errors)
+            assert door.take(make_message('{"temperature": 1}')).held == 1
+            assert len(door.errors) == tries + 1
+            door.seconds += pause - 0.1
+            assert door.take(make_message('{"temperature": 1}')).held == 1
+            assert len(door.errors) == tries + 1, "within the pause it is not tried"
+            door.seconds += 0.2
+    door.seconds += LAST_PAUSE_SECONDS
+    assert door.take(make_message('{"temperature": 9}')).stored == 1
+
+
+def test_a_copy_of_a_held_message_is_not_held_twice(door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage) -> None:
+    with readings_away(acme):
+        assert door.take(make_message('{"temperature": 1}', packet_id=5)).held == 1
+        assert door.take(make_message('{"temperature": 1}', packet_id=5, dup=True)).held == 0
+    put_back_all()
+    assert values_of(acme) == [1.0]
+
+
+def test_messages_without_a_time_keep_theirs_apart(door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage) -> None:
+    first = [make_message(f'{{"temperature": {value}}}') for value in range(50)]
+    with readings_away(acme):
+        assert door.take(*first).held == 50
+    door.seconds = LAST_PAUSE_SECONDS
+    assert door.take(*(make_message(f'{{"temperature": {value}}}') for value in range(50, 60))).stored == 10
+    assert put_back_all() == 50
+    assert sorted(value for value in values_of(acme) if value is not None) == list(range(60))
+
+
+def test_what_was_held_keeps_the_time_of_its_receipt(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "clock_offset", lambda: timedelta(minutes=2))
+    received_at = timezone.now() - timedelta(minutes=7)
+    with readings_away(acme):
+        door.take(replace(make_message('{"temperature": 1}'), received_at=received_at))
+    put_back_all()
+    with tenant_context(acme):
+        moved = Reading.objects.get().ts - received_at
+    assert abs(moved - timedelta(minutes=2)) < timedelta(seconds=1), "by the database's clock, not twice put on it"
+
+
+def test_the_part_that_was_committed_before_the_trouble_is_not_stored_again(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def store(*, readings: Any, now: datetime) -> StoreOutcome:
+        calls.append(len(readings))
+        if len(calls) == 1:
+            raise ValueError("the first half and the second are tried apart")
+        if len(calls) == 3:
+            raise DatabaseError("and the second half fails for no fault of its data")
+        return store_readings(readings=readings, now=now)
+
+    monkeypatch.setattr(pipeline, "store_readings", store)
+    outcome = door.take(make_message('{"temperature": 1}'), make_message('{"temperature": 2}'))
+    assert (outcome.stored, outcome.held) == (1, 1)
+    assert put_back_all() == 1
+    assert values_of(acme) == [1.0, 2.0]
+
+
+def test_trouble_of_the_database_is_no_tenants_fault(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for state in ("57P01", "53100", "40P01", "08006"):
+
+        def fail(state: str = state, **_: Any) -> StoreOutcome:
+            raise OperationalError("…") from psycopg.errors.lookup(state)()
+
+        monkeypatch.setattr(pipeline, "store_readings", fail)
+        with pytest.raises(OperationalError):
+            door.take(make_message('{"temperature": 1}'))
+    assert not HeldMessage.objects.exists()
+
+
+def test_a_batch_that_is_tried_again_gives_what_has_no_time_the_same_time(
+    door: Door, acme: Tenant, globex: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit of the first try succeeded, but its confirmation was lost."""
+    progress = Progress()
+    message = make_message('{"temperature": 1}')
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "finish", _lose_confirmation)
+        with pytest.raises(OperationalError):
+            door.take(message, progress=progress)
+    assert values_of(acme) == [1.0]
+    outcome = door.take(message, progress=progress)
+    assert (outcome.stored, outcome.duplicates) == (0, 1)
+    assert values_of(acme) == [1.0]
+
+
+def _lose_confirmation(*_: Any) -> None:
+    raise OperationalError("server closed the connection") from psycopg.errors.lookup("08006")()
+
+
+def test_beyond_its_share_a_tenants_messages_are_refused_and_counted(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, settings: LazySettings
+) -> None:
+    settings.IIOT_HELD_MAX_BYTES = 1
+    with readings_away(acme):
+        outcome = door.take(make_message('{"temperature": 1}'), make_message('{"temperature": 2}'))
+    assert outcome.held == 1
+    assert [(refusal.index, refusal.reason) for refusal in outcome.refusals] == [(1, "tenant_unavailable")]
+    assert outcome.refused == {1}
+    assert sum(UnroutedCount.objects.values_list("messages", flat=True)) == 1
+
+
+def test_a_flood_is_cut_off_before_it_is_held(door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage) -> None:
+    with readings_away(acme):
+        outcome = door.take(make_message('{"temperature": 1}'), make_message('{"temperature": 2}'), uncovered=frozenset({1}))
+    assert outcome.held == 1
+    assert [(refusal.index, refusal.reason) for refusal in outcome.refusals] == [(1, "rate_limited")]
+
+
+def test_what_is_held_of_a_suspended_tenant_waits_until_it_is_active(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with readings_away(acme):
+        door.take(make_message('{"temperature": 1}'))
+    set_suspended(tenant=acme, is_suspended=True)
+    assert put_back_all() == 0
+    set_suspended(tenant=acme, is_suspended=False)
+    assert put_back_all() == 1
+    assert values_of(acme) == [1.0]
+
+
+def test_answers_and_states_of_a_tenant_in_trouble_are_held_too(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    online = replace(make_message("online"), channel="status")
+    with readings_away(acme):
+        assert door.take(make_message('{"temperature": 1}'), online).held == 2
+    assert put_back_all() == 2
+    with tenant_context(acme):
+        assert Device.objects.get().connection == Device.Connection.ONLINE
+
+
+@pytest.mark.usefixtures("pumps")
+def test_people_see_what_is_held_of_their_own_tenant(
+    door: Door, acme: Tenant, make_message: MakeMessage, browser: MakeBrowser, acme_operator: User, globex_admin: User
+) -> None:
+    with readings_away(acme):
+        door.take(make_message('{"temperature": 1}'))
+        own = browser(acme_operator).get("/t/acme/listeners").content.decode()
+        other = browser(globex_admin).get("/t/globex/listeners").content.decode()
+    assert "1 messages are held" in own
+    assert "telemetry_reading" not in own, "the error is for who runs the platform"
+    assert "are held" not in other
+
+
+def _login() -> dict[str, Any]:
+    config = connection.settings_dict
+    return {
+        "host": config["HOST"],
+        "port": config["PORT"],
+        "user": config["USER"],
+        "password": config["PASSWORD"] or None,
+        "dbname": config["NAME"],
+    }
