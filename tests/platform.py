@@ -94,7 +94,7 @@ def start_process(folder: Path, *, port: int, fast: bool) -> "subprocess.Popen[b
     """Start `manage.py up` in this folder and return its process; `fast` leaves out what only a power cut would need."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
     env |= {"IIOT_DATA_DIR": str(folder), "IIOT_HTTP_PORT": str(port), "IIOT_SIMULATE": "0", "IIOT_PG_FAST": "1" if fast else "0"}
-    env["IIOT_PLANT_NETWORKS"] = "127.0.0.0/8"  # the machines of tests run beside them
+    env["IIOT_PLANT_NETWORKS"] = "127.0.0.0/8,10.0.0.0/8"  # the machines of tests run beside them; the documentation names some elsewhere
     output = folder / "up.log"
     with output.open("wb") as log:
         process = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)

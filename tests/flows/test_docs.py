@@ -67,6 +67,7 @@ def test_the_queries_page_reads_and_downloads(platform: Platform) -> None:
     assert '"results":[' in output
     assert '"errors"' not in output
     assert "device,metric,time,value,text,quality" in output
+    assert "'metric': 'temperature'" in output
 
 
 def test_the_commands_page_queues_a_command(platform: Platform) -> None:
@@ -92,3 +93,24 @@ def test_the_modbus_page_polls_pymodbus_server(platform: Platform) -> None:
     output = run_page("docs/protocols/modbus.md", platform, blocks=1)  # the second wants an environment of its own
     assert '"state":"connected"' in output
     assert '"value":21.5' in output
+
+
+def test_the_rules_page_fires_a_rule_and_takes_it_back(platform: Platform) -> None:
+    output = run_page("docs/rules.md", platform)
+    assert "Discharge pressure 12 bar is above 10 bar" in output
+
+
+def test_the_incidents_page_takes_an_incident_through_its_life(platform: Platform) -> None:
+    output = run_page("docs/incidents.md", platform)
+    for sign in ('"state":"acknowledged"', "The bearing is dry.", "Resolved by itself"):
+        assert sign in output, sign
+
+
+def test_the_page_on_api_keys_reads_with_a_login_instead(platform: Platform) -> None:
+    assert '"key":"pump-7"' in run_page("docs/api-keys.md", platform)
+
+
+def test_the_opcua_page_names_a_server_and_its_nodes(platform: Platform) -> None:
+    output = run_page("docs/protocols/opcua.md", platform, blocks=2)  # what follows wants node-opcua
+    assert '"offered_fingerprint":""' in output
+    assert '"command":"set_speed"' in output
