@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
+import psycopg
 import redis
 
 from tests.faults.clocks import shift_device_clocks, shift_host_clock
@@ -21,6 +23,7 @@ AWAY_SECONDS = float(os.environ.get("IIOT_FAULT_AWAY_SECONDS", "60"))
 EXIT_SECONDS = 30.0
 RABBITMQ_SECONDS = 30.0
 FLOOD_FACTOR = 100
+TROUBLE_SECONDS = 12.0
 POISON = (
     b"{",
     b"\xff\xfe",
@@ -69,6 +72,49 @@ def kill_database(run: Run) -> Verdict:
 def lose_database(run: Run) -> Verdict:
     """2: PostgreSQL away for a minute."""
     return run.under_load(lambda: run.keep_away("postgres", AWAY_SECONDS))
+
+
+def lose_table(run: Run) -> Verdict:
+    """2: a tenant's table is gone for a while, as after a migration that went wrong; the other tenant's devices are served on."""
+    return _trouble_tenant(run, _with_table_gone)
+
+
+def lock_table(run: Run) -> Verdict:
+    """2: somebody locks a tenant's table for a while; the other tenant's devices are served on."""
+    return _trouble_tenant(run, _with_table_locked)
+
+
+def _trouble_tenant(run: Run, trouble: Callable[[Run], AbstractContextManager[object]]) -> Verdict:
+    calm = _p95(measure_latencies(run.platform, tenant="globex", seconds=5))
+    busy: list[float] = []
+
+    def break_it() -> str:
+        with trouble(run):
+            busy.extend(measure_latencies(run.platform, tenant="globex", seconds=TROUBLE_SECONDS))
+        return f"a table of one tenant out of use for {TROUBLE_SECONDS:.0f} s"
+
+    verdict = run.under_load(break_it)
+    meanwhile = sorted(busy)[len(busy) // 2]
+    fault = verdict.fault or ("" if meanwhile <= max(2 * calm, 0.3) else "the other tenant waits more than twice as long")
+    left = run.platform.query("SELECT coalesce(sum(messages), 0)::bigint FROM protocols_heldbacklog")[0][0]
+    fault = fault or (f"{left} messages are still held" if left else "")
+    waits = f"another tenant: p95 {calm * 1000:.0f} ms before; meanwhile p50 {meanwhile * 1000:.0f}, longest {max(busy) * 1000:.0f} ms"
+    return replace(verdict, remark=f"{verdict.remark}; {waits}", fault=fault)
+
+
+@contextmanager
+def _with_table_gone(run: Run) -> Iterator[None]:
+    with psycopg.connect(run.platform.database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE t_acme.telemetry_reading RENAME TO reading_away")
+        yield
+        connection.execute("ALTER TABLE t_acme.reading_away RENAME TO telemetry_reading")
+
+
+@contextmanager
+def _with_table_locked(run: Run) -> Iterator[None]:
+    with psycopg.connect(run.platform.database_url) as connection:
+        connection.execute("LOCK TABLE t_acme.telemetry_reading IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 def flush_redis(run: Run) -> Verdict:
@@ -199,6 +245,8 @@ FAULTS: dict[str, Callable[[Run], Verdict]] = {
     "2-database-restarted": restart_database,
     "2-database-killed": kill_database,
     "2-database-away": lose_database,
+    "2-table-gone": lose_table,
+    "2-table-locked": lock_table,
     "3-redis-emptied": flush_redis,
     "3-redis-away": lose_redis,
     "4-broker-restarted": restart_broker,

@@ -9,15 +9,15 @@ from tests.platform import Platform
 
 PROBE_SECONDS = 0.2
 GIVE_UP_SECONDS = 30.0
-FIND_SQL = (
-    "SELECT 1 FROM t_acme.telemetry_latestreading l JOIN t_acme.devices_metric m ON m.id = l.metric_id WHERE m.key = %s AND l.value = %s"
-)
+PROBED = {"acme": "pump-2", "globex": "pump-9"}
+FIND_SQL = "SELECT 1 FROM {0}.telemetry_latestreading l JOIN {0}.devices_metric m ON m.id = l.metric_id WHERE m.key = %s AND l.value = %s"
 
 
-def measure_latencies(platform: Platform, *, seconds: float) -> list[float]:
+def measure_latencies(platform: Platform, *, seconds: float, tenant: str = "acme") -> list[float]:
     """Send a probe five times a second and return how long each took."""
-    probe = MqttSender(platform, "pump-2", metric=f"probe_{int(time.time())}", rate=1)
+    probe = MqttSender(platform, PROBED[tenant], metric=f"probe_{int(time.time())}", rate=1, tenant=tenant)
     found: list[float] = []
+    statement = FIND_SQL.format(f"t_{tenant}")
     until = time.monotonic() + seconds
     with psycopg.connect(platform.database_url, autocommit=True) as database:
         number = 0
@@ -25,7 +25,7 @@ def measure_latencies(platform: Platform, *, seconds: float) -> list[float]:
             sent_at = time.monotonic()
             number += 1
             probe.send(number)
-            while database.execute(FIND_SQL, [probe.metric, number]).fetchone() is None and time.monotonic() < sent_at + GIVE_UP_SECONDS:
+            while database.execute(statement, [probe.metric, number]).fetchone() is None and time.monotonic() < sent_at + GIVE_UP_SECONDS:
                 time.sleep(0.005)
             found.append(time.monotonic() - sent_at)
             time.sleep(PROBE_SECONDS)

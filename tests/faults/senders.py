@@ -26,9 +26,9 @@ class Sender(threading.Thread):
 
     protocol = ""
 
-    def __init__(self, platform: Platform, key: str, *, metric: str, rate: float, is_timed: bool = True) -> None:
+    def __init__(self, platform: Platform, key: str, *, metric: str, rate: float, is_timed: bool = True, tenant: str = "acme") -> None:
         super().__init__(name=f"{self.protocol}-{key}", daemon=True)
-        self.entry = platform.device_entry(key)
+        self.entry = platform.device_entry(key, tenant=tenant)
         self.key, self.metric = key, metric
         self.log = Log()
         self.rate = rate
