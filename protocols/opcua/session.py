@@ -1,6 +1,6 @@
 """One server, kept read: connect, subscribe, hand on, notice silence, come back.
 
-Source: OPC 10000-4 §5.13 (monitored items) and §5.14 (subscriptions).
+Source: OPC 10000-4 §5.14 (subscriptions).
 
 A notification is acknowledged to the server with the next Publish, so after its values are committed. A session that is
 lost is made anew: the server then tells every node's present value, which is stored once by its source time.
@@ -22,7 +22,8 @@ from iiot_site.lib.errors import IIoTError
 from protocols.opcua.client import PlantClient, explain, open_session
 from protocols.opcua.errors import CertificateNotTrustedError, LostError, OpcUaError
 from protocols.opcua.identity import Identity
-from protocols.opcua.node_ids import UnknownNodeError, parse_node_id
+from protocols.opcua.monitored_items import KEEP_ALIVE_SECONDS, MonitoredItems, make_subscription
+from protocols.opcua.node_ids import parse_node_id
 from protocols.opcua.node_values import make_variant
 from protocols.opcua.values import BAD, LastValue, NodeValue, Scaling, encode_values, has_overflowed, read_data_value, remember
 from protocols.types import RawMessage
@@ -31,12 +32,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 10.0
-KEEP_ALIVE_SECONDS = 5.0
-LIFETIME_SECONDS = 300.0
 SILENT_KEEP_ALIVES = 3
-ITEMS_PER_REQUEST = 500
-NOTIFICATIONS_PER_PUBLISH = 2_000
-QUEUE_SIZE = 100
 OVERFLOWED = "Values came faster than they were fetched and the server dropped some. Shorten the publishing interval."
 _TICK_SECONDS = 0.5
 _MAX_SEQUENCE = 2**32 - 1
@@ -83,7 +79,7 @@ class ServerSession:
         self._deliver = deliver
         self._max_bytes = max_bytes
         self._last = dict(last_values or {})
-        self._nodes: dict[int, OpcUaNodeSpec] = {}  # by client handle
+        self._items = MonitoredItems(target)
         self._qualities: dict[int, int] = {}
         self._lost: asyncio.Event = asyncio.Event()
         self._lost_why = ""
@@ -97,7 +93,7 @@ class ServerSession:
         """Return the devices that the server vouches for: a value that does not change is not told again, and is known all the same."""
         if self.state.state != "connected":
             return set()
-        return {node.device for handle, node in list(self._nodes.items()) if self._qualities.get(handle, BAD) != BAD}
+        return {node.device for handle, node in list(self._items.nodes.items()) if self._qualities.get(handle, BAD) != BAD}
 
     async def run(self) -> None:
         """Keep the server read until ended."""
@@ -174,79 +170,16 @@ class ServerSession:
                 elif time.monotonic() - self._heard > silence_seconds:
                     self._lose(f"The server was silent for {silence_seconds:.0f} s; connecting again.")
 
-    # --- Subscribing
-
     async def _subscribe(self, client: PlantClient) -> float:
         """Create the subscription with all its items; return after how many seconds of silence it counts as dead."""
-        interval = self.target.publishing_seconds
-        parameters = ua.CreateSubscriptionParameters()
-        parameters.RequestedPublishingInterval = interval * 1000
-        parameters.RequestedMaxKeepAliveCount = max(1, round(KEEP_ALIVE_SECONDS / interval))
-        parameters.RequestedLifetimeCount = max(3 * parameters.RequestedMaxKeepAliveCount, round(LIFETIME_SECONDS / interval))
-        parameters.MaxNotificationsPerPublish = NOTIFICATIONS_PER_PUBLISH
-        parameters.PublishingEnabled = True
-        parameters.Priority = 0
-        created = await client.uaclient.session.create_subscription(parameters, self._on_publish)
-        namespaces = await client.get_namespace_array()
-        self.state.problems = {}
-        self._nodes, self._qualities = {}, {}
-        requests = [request for node in self.target.nodes if (request := self._make_request(node, namespaces)) is not None]
-        for start in range(0, len(requests), ITEMS_PER_REQUEST):
-            await self._create_items(client, created.SubscriptionId, requests[start : start + ITEMS_PER_REQUEST])
-        self.state.item_count = len(self._nodes)
+        self._items = MonitoredItems(self.target)
+        self._qualities = {}
+        self.state.problems = self._items.problems
+        created = await client.uaclient.session.create_subscription(make_subscription(self.target), self._on_publish)
+        await self._items.create(client, created.SubscriptionId)
+        self.state.item_count = len(self._items.nodes)
         keep_alive = max(created.RevisedPublishingInterval / 1000, 0.05) * max(created.RevisedMaxKeepAliveCount, 1)
         return float(keep_alive * SILENT_KEEP_ALIVES + KEEP_ALIVE_SECONDS)
-
-    def _make_request(self, node: OpcUaNodeSpec, namespaces: Sequence[str]) -> ua.MonitoredItemCreateRequest | None:
-        try:
-            node_id = parse_node_id(node.node_id, namespaces)
-        except UnknownNodeError as exc:
-            self.state.problems[node.mapping_id] = str(exc)
-            return None
-        request = ua.MonitoredItemCreateRequest()
-        request.ItemToMonitor.NodeId = node_id
-        request.ItemToMonitor.AttributeId = AttributeIds.Value
-        request.MonitoringMode = ua.MonitoringMode.Reporting
-        sampling = self.target.sampling_seconds
-        request.RequestedParameters = ua.MonitoringParameters(
-            ClientHandle=ua.UInt32(node.mapping_id),
-            SamplingInterval=-1.0 if sampling is None else sampling * 1000,
-            QueueSize=ua.UInt32(QUEUE_SIZE),
-            DiscardOldest=True,
-            Filter=_make_filter(node),
-        )
-        self._nodes[node.mapping_id] = node
-        return request
-
-    async def _create_items(self, client: PlantClient, subscription_id: int, requests: list[ua.MonitoredItemCreateRequest]) -> None:
-        results = await self._ask_for_items(client, subscription_id, requests)
-        again = []
-        for request, result in zip(requests, results, strict=False):
-            if result.StatusCode.is_good():
-                continue
-            if request.RequestedParameters.Filter is not None and "Filter" in result.StatusCode.name:
-                request.RequestedParameters.Filter = None  # the server knows no deadband: then every change
-                again.append(request)
-            else:
-                self._give_up(request, result.StatusCode)
-        if again:
-            for request, result in zip(again, await self._ask_for_items(client, subscription_id, again), strict=False):
-                if not result.StatusCode.is_good():
-                    self._give_up(request, result.StatusCode)
-
-    async def _ask_for_items(
-        self, client: PlantClient, subscription_id: int, requests: list[ua.MonitoredItemCreateRequest]
-    ) -> list[ua.MonitoredItemCreateResult]:
-        parameters = ua.CreateMonitoredItemsParameters()
-        parameters.SubscriptionId = ua.IntegerId(subscription_id)
-        parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
-        parameters.ItemsToCreate = requests
-        return list(await client.uaclient.session.create_monitored_items(parameters))
-
-    def _give_up(self, request: ua.MonitoredItemCreateRequest, status: ua.StatusCode) -> None:
-        mapping_id = int(request.RequestedParameters.ClientHandle)
-        self._nodes.pop(mapping_id, None)
-        self.state.problems[mapping_id] = f"The server refused the node: {status.name}."
 
     # --- What comes
 
@@ -274,7 +207,7 @@ class ServerSession:
 
     def _read_items(self, notification: ua.DataChangeNotification, values: dict[str, list[NodeValue]], received_at: datetime) -> None:
         for item in notification.MonitoredItems or []:
-            node = self._nodes.get(int(item.ClientHandle))
+            node = self._items.nodes.get(int(item.ClientHandle))
             if node is None:
                 continue
             last = self._last.get(node.mapping_id, LastValue(None, None))
@@ -316,11 +249,3 @@ def read_item(data: ua.DataValue, node: OpcUaNodeSpec, last: LastValue, received
     except Exception as exc:  # the listener's loop: asyncua would acknowledge the notification and drop all of it
         logger.exception("a value of the node %s could not be read", node.node_id)
         return NodeValue(node.metric, [f"unreadable: {type(exc).__name__}"], received_at, BAD)
-
-
-def _make_filter(node: OpcUaNodeSpec) -> ua.DataChangeFilter | None:
-    if not node.deadband:
-        return None
-    return ua.DataChangeFilter(
-        Trigger=ua.DataChangeTrigger.StatusValue, DeadbandType=ua.UInt32(ua.DeadbandType.Absolute), DeadbandValue=node.deadband
-    )
