@@ -7,7 +7,8 @@ all again covers a lost connection, suspended tenants, and devices that were dis
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,6 +25,7 @@ RESYNC_SECONDS = 30.0
 RETRY_SECONDS = 2.0
 _POLL_SECONDS = 0.1
 T = TypeVar("T")
+Key = tuple[str, int]  # schema, id of a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,16 @@ class TenantSettings(Generic[T]):
 
     slug: str
     content: T
+
+
+def share_out(keys: Iterable[Key], *, limit: int) -> set[Key]:
+    """Return which connections are served where there are more than `limit`: as many of each tenant as of any other."""
+    ranks: Counter[str] = Counter()
+    ranked = []
+    for place, key in enumerate(keys):
+        ranks[key[0]] += 1
+        ranked.append((ranks[key[0]], place, key))
+    return {key for _, _, key in sorted(ranked)[:limit]}
 
 
 class SettingsFollower(Generic[T]):

@@ -21,7 +21,7 @@ from django_tenants.utils import schema_context
 from connections.selectors import load_modbus_targets
 from connections.services import record_modbus_states
 from connections.types import ConnectionReport, ModbusTarget
-from protocols.following import SettingsFollower, TenantSettings
+from protocols.following import Key, SettingsFollower, TenantSettings, share_out
 from protocols.listening import ListenerCore
 from protocols.modbus.poller import CONNECTED, FAILING, WAITING, Poller
 from protocols.types import BatchOutcome, RawMessage
@@ -33,7 +33,6 @@ WAIT_FOR_ROOM_SECONDS = 0.05
 ANSWER_STEP = timedelta(seconds=15)
 RESOLVER_THREADS = 16
 END_SECONDS = 10.0
-Key = tuple[str, int]  # schema, connection id
 
 
 class ModbusListener:
@@ -112,7 +111,8 @@ class ModbusListener:
         """Start, stop and change pollers until they are as configured."""
         limit = settings.IIOT_MODBUS_MAX_CONNECTIONS
         able = {key: entry for key, entry in wanted.items() if not entry[1].obstacle}
-        kept = dict(list(able.items())[:limit])
+        served = share_out(able, limit=limit)
+        kept = {key: entry for key, entry in able.items() if key in served}
         error = f"The platform polls {limit} Modbus devices at most (IIOT_MODBUS_MAX_CONNECTIONS)."
         self._unpolled = {key: ConnectionReport(key[1], FAILING, error, None) for key in able.keys() - kept.keys()}
         self._unpolled |= {key: ConnectionReport(key[1], WAITING, wanted[key][1].obstacle, None) for key in wanted.keys() - able.keys()}

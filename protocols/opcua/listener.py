@@ -20,8 +20,9 @@ from connections.opcua_services import record_opcua_report
 from connections.opcua_types import OpcUaReport, OpcUaTarget
 from devices.services import record_activity
 from iiot_site.lib.clock import put_on_database_clock
+from iiot_site.lib.schemas import current_schema
 from protocols.commands import CommandDispatcher
-from protocols.following import SettingsFollower, TenantSettings
+from protocols.following import Key, SettingsFollower, TenantSettings, share_out
 from protocols.listening import ListenerCore
 from protocols.opcua.commits import Commits
 from protocols.opcua.identity import Identity
@@ -41,7 +42,6 @@ WAIT_FOR_ROOM_SECONDS = 0.05
 HEARD_STEP = timedelta(seconds=15)
 END_SECONDS = 10.0
 CLOSING_SECONDS = 0.1  # for sockets that were closed to be gone
-Key = tuple[str, int]  # schema, server id
 Wanted = dict[Key, tuple[str, OpcUaTarget, Mapping[int, LastValue]]]
 
 
@@ -54,7 +54,7 @@ class OpcUaListener:
             name=PROTOCOL, acknowledge=self._acknowledge, ready_file=ready_file, on_beat=self.write_states, find_error=self._find_error
         )
         self._commits = Commits()
-        self._follower = SettingsFollower(load=load_opcua_settings, publish=self._on_settings)
+        self._follower = SettingsFollower(load=self._load_settings, publish=self._on_settings)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_log_loop_error)
         self._thread = threading.Thread(target=self._loop.run_forever, name="opcua", daemon=True)
@@ -129,6 +129,14 @@ class OpcUaListener:
 
     # --- The settings' thread
 
+    def _load_settings(self) -> OpcUaSettings:
+        schema = current_schema()
+        return load_opcua_settings(is_read=lambda target: self._is_read((schema, target.server_id), target))
+
+    def _is_read(self, key: Key, target: OpcUaTarget) -> bool:
+        session = self._sessions.get(key)
+        return session is not None and session.target == target
+
     def _on_settings(self, tenants: Mapping[str, TenantSettings[OpcUaSettings]]) -> None:
         wanted = {
             (schema, target.server_id): (tenant.slug, target, tenant.content.last_values)
@@ -143,7 +151,8 @@ class OpcUaListener:
     def _apply(self, wanted: Wanted) -> None:
         """Start, stop and change sessions until they are as configured."""
         limit = settings.IIOT_OPCUA_MAX_SERVERS
-        kept = dict(list(wanted.items())[:limit])
+        served = share_out(wanted, limit=limit)
+        kept = {key: entry for key, entry in wanted.items() if key in served}
         error = f"The platform reads {limit} OPC UA servers at most (IIOT_OPCUA_MAX_SERVERS)."
         self._surplus = {key: OpcUaReport(key[1], "failing", error, 0, None) for key in wanted.keys() - kept.keys()}
         for key in list(self._sessions):
