@@ -3,10 +3,13 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from django.db.models.functions import Now
 
 from protocols.models import DeliveryWindow
-from protocols.redeliveries import find_copies, record_copies
 from protocols.types import Delivery, RawMessage
+from protocols.unnumbered_deliveries import find_copies, record_copies
 
 MAX_INFLIGHT = 15_000  # what the broker has in flight to us at most
 # Only the messages in flight can come again, so older entries mean something else: mosquitto counts packet ids up
@@ -59,7 +62,7 @@ def record_deliveries(messages: Iterable[RawMessage], *, delivery_until: Mapping
         DeliveryWindow.objects.create(
             consumer=consumer,
             delivery_until=until,
-            packet_ids=[packet_id for packet_id, _ in entries[consumer]],
+            numbers=[packet_id for packet_id, _ in entries[consumer]],
             digests=[digest for _, digest in entries[consumer]],
         )
 
@@ -77,10 +80,11 @@ def last_delivery_count(*, consumer: str) -> int:
 
 
 def _load_window(delivery: Delivery) -> set[tuple[int, int]]:
-    rows = DeliveryWindow.objects.filter(consumer=delivery.consumer, delivery_until__gt=delivery.count - WINDOW_DELIVERIES).values_list(
-        "packet_ids", "digests"
-    )
-    return {pair for packet_ids, digests in rows for pair in zip(packet_ids, digests, strict=True)}
+    rows = DeliveryWindow.objects.filter(consumer=delivery.consumer, delivery_until__gt=delivery.count - WINDOW_DELIVERIES)
+    if delivery.lifetime_seconds and not delivery.is_retry:  # a batch that we try again is the same one however long that takes
+        rows = rows.filter(recorded_at__gt=Now() - timedelta(seconds=delivery.lifetime_seconds))
+    pairs = rows.values_list("numbers", "digests")
+    return {pair for numbers, digests in pairs for pair in zip(numbers, digests, strict=True)}
 
 
 def highest_counts(messages: Sequence[RawMessage]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Now
 
 
 class ListenerState(models.Model):
@@ -124,18 +125,20 @@ class SparkplugNode(models.Model):
 
 
 class DeliveryWindow(models.Model):
-    """Packet ids of messages without a time stamp of their own that were committed in one batch.
+    """The numbers of messages without a time stamp of their own that were committed in one batch.
 
-    A broker sends again what it has no PUBACK for (MQTT 3.1.1 §4.4). A reading with a source time is stored once
-    anyway; one without gets the time of receipt, so the redelivery is recognised here: same consumer, packet id and
-    digest within the last deliveries. Written in the transaction that stores the batch; old rows are pruned.
+    A broker sends again what it has no PUBACK for (MQTT 3.1.1 §4.4), a CoAP device what was not answered. A reading with a
+    source time is stored once anyway; one without gets the time of receipt, so the redelivery is recognised here: same
+    consumer, number and digest within the last deliveries. Numbers are packet ids (MQTT), message ids (CoAP), or of AMQP,
+    which has none that stay, our own serial numbers. Written in the transaction that stores the batch; old rows are pruned.
     """
 
     id = models.BigAutoField(primary_key=True)
     consumer = models.CharField(max_length=80)
     delivery_until = models.BigIntegerField(help_text="The consumer's delivery count at the end of the batch.")
-    packet_ids = ArrayField(models.IntegerField())
+    numbers = ArrayField(models.IntegerField())
     digests = ArrayField(models.BigIntegerField(), help_text="64-bit BLAKE2b of topic and payload, signed.")
+    recorded_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         indexes = [models.Index(fields=["consumer", "delivery_until"])]

@@ -14,7 +14,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     """How a broker may send the same message again: the consumer's session, the packet id, its DUP flag.
 
     `is_retry`: we try its batch again, whatever the broker says. Without `is_numbered` the packet id is new with every
-    delivery, and a copy is known by its `message_id`, or by what it says (see `protocols.redeliveries`).
+    delivery, and a copy is known by its `message_id`, or by what it says (see `protocols.unnumbered_deliveries`).
+    `lifetime_seconds`: a sender uses a number again after that; 0 where only the count of deliveries says when.
     """
 
     consumer: str
@@ -24,6 +25,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     is_retry: bool = False
     is_numbered: bool = True
     message_id: str = ""
+    lifetime_seconds: float = 0.0
 
 
 class RawMessage(msgspec.Struct, frozen=True, gc=False):

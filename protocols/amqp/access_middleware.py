@@ -47,9 +47,9 @@ def is_brokers_secret(secret: str) -> bool:
 def may_log_in(question: Mapping[str, str]) -> bool:
     """Tell whether user name and password are those of a device of an active tenant."""
     username = question.get("username", "")
-    own = split_username(username)
+    own = None if "\0" in username else split_username(username)
     tenant = get_active_tenant(own[0]) if own else None
-    if tenant is None or "\0" in username:
+    if tenant is None:
         return False
     with tenant_context(tenant):
         return authenticate_broker_login(username=username, password=question.get("password", ""), now=timezone.now())

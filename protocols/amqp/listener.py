@@ -26,8 +26,8 @@ from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
 from protocols.commands import CommandDispatcher
 from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore
 from protocols.login_sync import LoginSync
-from protocols.redeliveries import CONSUMER_START, forget_confirmed, forget_older, has_recorded, next_count
 from protocols.types import BatchOutcome, Delivery, RawMessage
+from protocols.unnumbered_deliveries import CONSUMER_START, forget_confirmed, forget_older, has_recorded, next_count
 
 logger = logging.getLogger(__name__)
 

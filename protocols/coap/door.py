@@ -39,6 +39,7 @@ from protocols.coap.refusals import (
 from protocols.coap.requests import Asked, read_request
 from protocols.coap.sequence import SequenceFile
 from protocols.coap.state import STATE
+from protocols.coap.transport import TUNING
 from protocols.codecs.registry import CODEC_BY_CONTENT_FORMAT, UNSUPPORTED
 from protocols.types import REPORTED, RESPONSE, Delivery, RawMessage
 
@@ -248,7 +249,13 @@ class Door(Context):  # type: ignore[misc]  # aiocoap has no types
             received_at=datetime.now(UTC),
             protocol="coap",
             source=f"POST /{asked.path[0]} from {peer}",
-            delivery=Delivery(CONSUMER, self._count, request.mid, time.monotonic() < self._repeats_until),
+            delivery=Delivery(
+                CONSUMER,
+                self._count,
+                request.mid,
+                time.monotonic() < self._repeats_until,
+                lifetime_seconds=TUNING.EXCHANGE_LIFETIME,
+            ),
             codec=codec,
             channel=channel_of(asked.path),
         )

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from django.db import DataError, OperationalError
+from django.db.models.functions import Now
 from django_tenants.utils import tenant_context
+from msgspec.structs import replace
 
 from devices.models import Device, DeviceType, Metric
 from protocols import pipeline
@@ -263,6 +265,18 @@ def test_an_entry_of_long_ago_does_not_count(pump: Device, desk: Desk, make_mess
     assert outcome.stored == 1
 
 
+@pytest.mark.parametrize(("age", "stored"), [(timedelta(seconds=240), 0), (timedelta(seconds=250), 1)])
+def test_a_number_that_lives_for_247_seconds_is_a_new_message_after_them(
+    pump: Device, desk: Desk, make_message: MakeMessage, age: timedelta, stored: int
+) -> None:
+    first, again = (make_message('{"temperature": 5}', packet_id=1, dup=dup) for dup in (False, True))
+    assert again.delivery is not None
+    desk.process(first)
+    DeliveryWindow.objects.update(recorded_at=Now() - age)
+    again = replace(again, delivery=replace(again.delivery, lifetime_seconds=247))
+    assert desk.process(again).stored == stored
+
+
 def test_a_rejected_message_that_comes_again_is_noted_once(pump: Device, desk: Desk, make_message: MakeMessage) -> None:
     for dup in (False, True):
         desk.process(make_message("{", packet_id=3, dup=dup))
@@ -272,7 +286,7 @@ def test_a_rejected_message_that_comes_again_is_noted_once(pump: Device, desk: D
 def test_only_what_can_come_again_unnoticed_is_remembered(pump: Device, desk: Desk, make_message: MakeMessage) -> None:
     timed = json.dumps({"ts": ms(desk.now), "values": {"temperature": 5}})
     desk.process(make_message(timed, packet_id=1), make_message('{"temperature": 5}', packet_id=2), make_message('{"temperature": 5}'))
-    assert [row.packet_ids for row in DeliveryWindow.objects.all()] == [[2]]
+    assert [row.numbers for row in DeliveryWindow.objects.all()] == [[2]]
 
 
 # --- When storing fails

@@ -86,7 +86,7 @@ def test_what_came_during_an_outage_of_ours_is_no_flood(
 
 def test_memories_are_kept_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocols.amqp.listener.KEPT_SECONDS", 0)
-    DeliveryWindow.objects.create(consumer="amqp/1/1", delivery_until=1, packet_ids=[1], digests=[1])
+    DeliveryWindow.objects.create(consumer="amqp/1/1", delivery_until=1, numbers=[1], digests=[1])
     listener = AmqpListener(parse_broker_url("amqp://127.0.0.1:1"))
     listener._on_ready()
     listener._on_problem("gone")

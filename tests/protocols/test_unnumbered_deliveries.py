@@ -7,8 +7,8 @@ import pytest
 
 from protocols.models import DeliveryWindow
 from protocols.pipeline import process_messages
-from protocols.redeliveries import CONSUMER_START, forget_confirmed, forget_older, next_count
 from protocols.types import BatchOutcome, Delivery, RawMessage
+from protocols.unnumbered_deliveries import CONSUMER_START, forget_confirmed, forget_older, next_count
 from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice

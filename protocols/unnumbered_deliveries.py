@@ -46,7 +46,7 @@ def find_copies(messages: Mapping[int, RawMessage]) -> set[int]:
     rows = list(DeliveryWindow.objects.select_for_update().filter(consumer__startswith=CONSUMER_START).order_by("delivery_until"))
     known: dict[int, list[int]] = defaultdict(list)  # serial numbers by digest
     for row in rows:
-        for serial, digest in zip(row.packet_ids, row.digests, strict=True):
+        for serial, digest in zip(row.numbers, row.digests, strict=True):
             known[digest].append(serial)
     used: Counter[Entry] = Counter()
     for index, message in suspects.items():
@@ -73,7 +73,7 @@ def record_copies(messages: Iterable[RawMessage]) -> None:
         DeliveryWindow.objects.create(
             consumer=consumer,
             delivery_until=until,
-            packet_ids=[_serial(message) for message in batch],
+            numbers=[_serial(message) for message in batch],
             digests=[digest_copy(message) for message in batch],
         )
         _recorded_until[consumer] = max(until, _recorded_until.get(consumer, 0))
@@ -135,7 +135,7 @@ def _take_out(rows: Iterable[DeliveryWindow], used: Counter[Entry]) -> None:
         return
     for row in rows:
         kept = []
-        for entry in zip(row.packet_ids, row.digests, strict=True):
+        for entry in zip(row.numbers, row.digests, strict=True):
             if used[entry]:
                 used[entry] -= 1
             else:
@@ -143,5 +143,5 @@ def _take_out(rows: Iterable[DeliveryWindow], used: Counter[Entry]) -> None:
         if not kept:
             row.delete()
         elif len(kept) < len(row.digests):
-            row.packet_ids, row.digests = [serial for serial, _ in kept], [digest for _, digest in kept]
-            row.save(update_fields=["packet_ids", "digests"])
+            row.numbers, row.digests = [serial for serial, _ in kept], [digest for _, digest in kept]
+            row.save(update_fields=["numbers", "digests"])
