@@ -110,15 +110,15 @@ def count_unrouted(*, listener: str, messages: int, now: datetime) -> None:
         cursor.execute(_COUNT_UNROUTED_SQL, [now, listener[:20], messages])
 
 
-@transaction.atomic
 def record_refused_messages(*, rejections: Sequence[NewRejection], now: datetime, reasons: Sequence[str] | None = None) -> None:
     """Keep messages of the current tenant, all of one listener, that were refused as a whole, and enter them in its ledger.
 
     `reasons` has one for each message, where a rejection stands for several.
     """
     if not rejections:
-        return
-    record_rejections(rejections=rejections)
+        return  # before a transaction begins: nearly every request comes by here
     by_reason = Counter(reasons if reasons is not None else (rejection.reason for rejection in rejections))
     count = by_reason.total()
-    record_ingest(count=IngestCount(rejections[0].protocol, count, 0, 0, by_reason, count, 0, count), now=now)
+    with transaction.atomic():
+        record_rejections(rejections=rejections)
+        record_ingest(count=IngestCount(rejections[0].protocol, count, 0, 0, by_reason, count, 0, count), now=now)
