@@ -1,6 +1,7 @@
 """Reads the X.509 certificates that devices prove themselves with (RFC 5280). The certificate is pinned by its SHA-256."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from devices.errors import CertificateRefusedError
 
 MAX_PEM_CHARACTERS = 16_384
 _BEGIN = "-----BEGIN CERTIFICATE-----"
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_LOGIN = re.compile(r"[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def read_certificate(pem: str) -> CertificateFacts:
         certificate = x509.load_pem_x509_certificate(pem.strip().encode())
         facts = _facts_of(certificate)
         key = certificate.public_key()
-    except (ValueError, x509.DuplicateExtension) as exc:
+    except _UNREADABLE as exc:
         raise CertificateRefusedError("This is no readable X.509 certificate in PEM.") from exc
     if (isinstance(key, rsa.RSAPublicKey) and key.key_size < 2048) or (isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < 256):
         raise CertificateRefusedError("The certificate's key is too short: use RSA with 2048 bits or EC with 256 bits at least.")
@@ -58,6 +61,15 @@ def is_within_validity(der: bytes, now: datetime) -> bool:
     except ValueError:
         return False
     return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
+
+
+def tenants_named_in(der: bytes) -> frozenset[str]:
+    """Return the tenants whose devices a certificate names as `<tenant>/<device>`; none for what is no certificate."""
+    try:
+        names = _facts_of(x509.load_der_x509_certificate(der)).names
+    except _UNREADABLE:
+        return frozenset()
+    return frozenset(name.partition("/")[0] for name in names if _LOGIN.fullmatch(name))
 
 
 def _facts_of(certificate: x509.Certificate) -> CertificateFacts:

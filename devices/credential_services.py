@@ -1,5 +1,6 @@
 """Issues, rotates, revokes and checks what devices prove themselves with. Other apps call it as `devices.services`."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,12 +27,14 @@ from devices.errors import (
 )
 from devices.models import Device, DeviceCredential
 from devices.oscore_keys import make_oscore_keys
-from devices.selectors import OSCORE_PURPOSE, get_device_ref, valid_credentials
-from devices.types import DeviceRef, IssuedCredential
-from iiot_site.lib.broker_logins import is_second_login, second_login
+from devices.selectors import CERTIFICATE_PURPOSE, OSCORE_PURPOSE, get_device_ref, valid_credentials
+from devices.types import BrokerLogin, DeviceRef, IssuedCredential
+from iiot_site.lib.broker_logins import certificate_login, is_second_login, second_login
 from iiot_site.lib.broker_password import hash_broker_password, verify_broker_password
-from iiot_site.lib.encryption import seal
+from iiot_site.lib.encryption import UnreadableSecretError, seal, unseal
 from iiot_site.lib.schemas import current_schema
+
+logger = logging.getLogger(__name__)
 
 Kind = DeviceCredential.Kind
 
@@ -203,13 +206,20 @@ def _oscore_material() -> _Material:
 def _certificate_material(device: Device, pem: str, now: datetime) -> _Material:
     facts = read_certificate(pem)
     username = mqtt_username(slug_of_schema(current_schema()), device.key)
-    if not facts.names & {device.key, username}:
-        raise CertificateRefusedError(f"The certificate must name its device: give it the common name {username} or {device.key}.")
+    if username not in facts.names:
+        raise CertificateRefusedError(f"The certificate must name its device: give it the common name {username}.")
     if facts.not_after <= now:
         raise CertificateRefusedError("The certificate has expired.")
     if DeviceCredential.objects.filter(kind=Kind.X509, identifier=facts.fingerprint, revoked_at=None).exists():
         raise CertificateTakenError("A valid credential has this certificate already. Revoke it first.")
-    return _Material(facts.fingerprint, subject=facts.subject[:500], not_after=facts.not_after)
+    password = make_secret()  # nobody's but the TLS door's, which logs in with it for whoever shows the certificate
+    return _Material(
+        facts.fingerprint,
+        secret_hash=hash_broker_password(password),
+        sealed_secret=seal(password.encode(), purpose=CERTIFICATE_PURPOSE),
+        subject=facts.subject[:500],
+        not_after=facts.not_after,
+    )
 
 
 _RANDOM_MATERIAL: dict[Kind, Callable[[], _Material]] = {Kind.TOKEN: _token_material, Kind.OSCORE: _oscore_material}
@@ -272,16 +282,22 @@ def authenticate_broker_login(*, username: str, password: str, now: datetime) ->
     return True
 
 
-def authenticate_certificate(*, der: bytes, now: datetime) -> DeviceRef | None:
-    """Return the device that the certificate (DER, of a finished TLS handshake) belongs to, or None. Fails closed.
+def authenticate_certificate(*, der: bytes, now: datetime) -> BrokerLogin | None:
+    """Return the broker's login for the device that the certificate (DER, of a finished TLS handshake) belongs to, or None.
 
-    The handshake proved that the caller has the private key; here the certificate itself is pinned.
+    The handshake proved that the caller has the private key; here the certificate itself is pinned. Fails closed.
     """
-    found = valid_credentials(now).filter(kind=Kind.X509, identifier=fingerprint_of(der)).first()
+    found = valid_credentials(now).filter(kind=Kind.X509, identifier=fingerprint_of(der)).select_related("device").first()
     if found is None or not is_within_validity(der, now):
         return None
+    try:
+        password = unseal(found.sealed_secret, purpose=CERTIFICATE_PURPOSE).decode()
+    except UnreadableSecretError:
+        logger.warning("the certificate of %s cannot be used with the present secret key; register it anew", found.device.key)
+        return None
     record_credential_use(credential=found, now=now)
-    return get_device_ref(found.device_id)
+    username = mqtt_username(slug_of_schema(current_schema()), found.device.key)
+    return BrokerLogin(certificate_login(username, found.identifier), password)
 
 
 def record_credential_use(*, credential: DeviceCredential, now: datetime) -> None:

@@ -298,7 +298,9 @@ class DeviceCredential(models.Model):
     )
     subject = models.CharField(max_length=500, blank=True, editable=False, help_text="Of a certificate.")
     secret_hash = models.CharField(max_length=200, blank=True, editable=False)
-    sealed_secret = models.TextField(blank=True, editable=False, help_text="OSCORE keys, sealed with the platform's secret key.")
+    sealed_secret = models.TextField(
+        blank=True, editable=False, help_text="OSCORE keys, or a certificate's broker password; sealed with the secret key."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     rotated_at = models.DateTimeField(null=True, editable=False, help_text="Since then there is a successor; valid until it expires.")

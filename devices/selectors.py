@@ -12,16 +12,20 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet, TextField
 from django.db.models.expressions import RawSQL
 
+from devices.credential_formats import mqtt_username, slug_of_schema
 from devices.models import Codec, Device, DeviceCredential, DeviceType, Metric, Protocol, Site
 from devices.oscore_keys import read_oscore_keys
 from devices.status import DEVICE_STATUSES, DeviceStatus
 from devices.types import DeviceRef, MetricRef, OscoreCredential
+from iiot_site.lib.broker_logins import certificate_login
 from iiot_site.lib.encryption import UnreadableSecretError, unseal
+from iiot_site.lib.schemas import current_schema
 
 logger = logging.getLogger(__name__)
 
 UNNAMED_METRIC = "value"
 OSCORE_PURPOSE = "device oscore keys"
+CERTIFICATE_PURPOSE = "device certificate login"
 # UNION without ALL ends even if the rows ever formed a circle.
 _SUBTREE_SQL = """
 WITH RECURSIVE subtree(id) AS (
@@ -137,9 +141,15 @@ def valid_credentials(now: datetime) -> QuerySet[DeviceCredential]:
 
 
 def load_broker_logins(now: datetime) -> dict[str, str]:
-    """Return the MQTT logins that are valid in the current tenant: username to password hash."""
-    valid = valid_credentials(now).filter(kind=DeviceCredential.Kind.MQTT)
-    return dict(valid.values_list("identifier", "secret_hash"))
+    """Return the MQTT logins that are valid in the current tenant, those of certificates, too: username to password hash."""
+    valid = valid_credentials(now)
+    passwords = valid.filter(kind=DeviceCredential.Kind.MQTT).values_list("identifier", "secret_hash")
+    certificates = valid.filter(kind=DeviceCredential.Kind.X509).exclude(secret_hash="")
+    slug = slug_of_schema(current_schema())
+    return dict(passwords) | {
+        certificate_login(mqtt_username(slug, key), fingerprint): hashed
+        for key, fingerprint, hashed in certificates.values_list("device__key", "identifier", "secret_hash")
+    }
 
 
 def load_oscore_credentials(now: datetime) -> list[OscoreCredential]:

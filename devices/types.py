@@ -77,6 +77,14 @@ class IssuedCredential:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerLogin:
+    """With what somebody logs in at a broker."""
+
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
 class OscoreCredential:
     """The keys that a device of the current tenant speaks CoAP with; the platform's own id is `keys.server_id`."""
 

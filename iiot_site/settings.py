@@ -182,6 +182,12 @@ CELERY_BEAT_SCHEDULE = {
 MQTT_URL = server_setting("MQTT_URL")
 IIOT_MQTT_VERSION = env.str("IIOT_MQTT_VERSION", default="3.1.1")
 IIOT_MQTT_SHARED_GROUP = env.str("IIOT_MQTT_SHARED_GROUP", default="")
+# The TLS door before our own broker; without a certificate it stays shut, without a client CA devices show none.
+IIOT_MQTT_TLS_CERT = env.str("IIOT_MQTT_TLS_CERT", default="")
+IIOT_MQTT_TLS_KEY = env.str("IIOT_MQTT_TLS_KEY", default="")
+IIOT_MQTT_TLS_CLIENT_CA = env.str("IIOT_MQTT_TLS_CLIENT_CA", default="")
+IIOT_MQTT_TLS_BIND = env.str("IIOT_MQTT_TLS_BIND", default="127.0.0.1")
+IIOT_MQTT_TLS_PORT = env.int("IIOT_MQTT_TLS_PORT", default=8883)
 IIOT_MQTT_PUBLIC_HOST = server_setting("MQTT_PUBLIC_HOST", "localhost")
 IIOT_MQTT_PUBLIC_PORT = int(server_setting("MQTT_PUBLIC_PORT", "1883"))
 AMQP_URL = server_setting("AMQP_URL")

@@ -515,7 +515,9 @@ class Migration(migrations.Migration):
                 ("secret_hash", models.CharField(blank=True, editable=False, max_length=200)),
                 (
                     "sealed_secret",
-                    models.TextField(blank=True, editable=False, help_text="OSCORE keys, sealed with the platform's secret key."),
+                    models.TextField(
+                        blank=True, editable=False, help_text="OSCORE keys, or a certificate's broker password; sealed with the secret key."
+                    ),
                 ),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ("expires_at", models.DateTimeField(blank=True, null=True)),

@@ -1,7 +1,8 @@
 """Names and rights of logins at the MQTT broker: the platform's own, and those of devices.
 
 A device logs in as `<tenant>/<device>`, or with `~2` behind it: a broker knows one password per name, so while a device
-changes its password it has two names (docs/decisions/0008). `~` cannot stand in a device's key.
+changes its password it has two names (docs/decisions/0008). For each certificate of a device it knows a name with the start of
+the fingerprint behind the `~` (docs/decisions/0012). `~` cannot stand in a device's key.
 """
 
 from collections.abc import Iterable
@@ -9,7 +10,9 @@ from collections.abc import Iterable
 PLATFORM_USER = "iiot-platform"
 DEVICE_WRITES = ("telemetry", "status", "commands/response", "state/reported", "state/get")
 DEVICE_READS = ("commands", "state/desired", "alerts")
-_SECOND = "~2"
+_MARK = "~"
+_SECOND = f"{_MARK}2"
+_FINGERPRINT_DIGITS = 16
 
 
 def second_login(username: str) -> str:
@@ -22,9 +25,14 @@ def is_second_login(username: str) -> bool:
     return username.endswith(_SECOND)
 
 
+def certificate_login(username: str, fingerprint: str) -> str:
+    """Return the name under which a device is known while it shows the certificate with this fingerprint (hex)."""
+    return f"{username}{_MARK}{fingerprint[:_FINGERPRINT_DIGITS]}"
+
+
 def first_login(username: str) -> str:
-    """Return `<tenant>/<device>` for either name of a device; topics are made from it."""
-    return username.removesuffix(_SECOND)
+    """Return `<tenant>/<device>` for any name of a device; topics are made from it."""
+    return username.partition(_MARK)[0]
 
 
 def sparkplug_writes(tenant: str, device: str) -> list[str]:
@@ -41,7 +49,7 @@ def sparkplug_reads(tenant: str, device: str) -> list[str]:
 def acl_text(usernames: Iterable[str]) -> str:
     """Return mosquitto's ACL file: patterns for every name, and lines of their own for what no pattern can say.
 
-    That are the topics of second names, and Sparkplug's, where tenant and device are not side by side.
+    That are the topics of other names than the first, and Sparkplug's, where tenant and device are not side by side.
     """
     lines = [f"user {PLATFORM_USER}", "topic readwrite #", "topic read $SYS/#", ""]
     lines += [f"pattern write t/%u/{part}" for part in DEVICE_WRITES]
@@ -51,7 +59,7 @@ def acl_text(usernames: Iterable[str]) -> str:
         lines += ["", f"user {username}"]
         lines += [f"topic write {topic}" for topic in sparkplug_writes(tenant, device)]
         lines += [f"topic read {topic}" for topic in sparkplug_reads(tenant, device)]
-        if is_second_login(username):
+        if username != first_login(username):
             lines += [f"topic write t/{first_login(username)}/{part}" for part in DEVICE_WRITES]
             lines += [f"topic read t/{first_login(username)}/{part}" for part in DEVICE_READS]
     return "\n".join(lines) + "\n"

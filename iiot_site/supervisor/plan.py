@@ -76,6 +76,10 @@ class Plan:
         """One protocol's listener."""
         return self._process(f"listen-{protocol}", ["manage.py", "listen", protocol])
 
+    def tls_doors(self) -> list[ProcessSpec]:
+        """The TLS door before our own MQTT broker, where there is a certificate for it."""
+        return [self._process("mqtt-tls", ["manage.py", "mqtt_tls"])] if self._env.get("IIOT_MQTT_TLS_CERT") else []
+
     def simulator(self) -> ProcessSpec:
         """The demo's devices."""
 

@@ -145,6 +145,7 @@ class Platform:
         supervisor = self._supervisor
         plan = Plan(base=self._base, folder=supervisor.folder, env=supervisor.env, web=self._web)
         specs = [plan.web(), plan.worker(), plan.beat(), *(plan.listener(protocol) for protocol in ("mqtt", "coap", "modbus", "opcua"))]
+        specs += plan.tls_doors()
         children = [supervisor.start_process(spec) for spec in specs]
         await asyncio.gather(*(self._wait_for_process(child) for child in children))
         if self._with_simulator:

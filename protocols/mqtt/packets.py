@@ -38,7 +38,7 @@ def take_publishes(data: bytes, start: int, *, has_properties: bool) -> tuple[li
         length = data[start + 1]
         body = start + 2
         if length & 0x80:
-            length, body = _read_varint(data, start + 1)
+            length, body = read_varint(data, start + 1)
             if length < 0:
                 return found, start, Front.BROKEN if body - start > 4 else Front.NOTHING, start
         end = body + length
@@ -64,7 +64,7 @@ def _read_publish(data: bytes, body: int, end: int, flags: int, *, has_propertie
         packet_id = data[at] << 8 | data[at + 1]
         at += 2
     if has_properties and at < end:
-        length, at = _read_varint(data, at)
+        length, at = read_varint(data, at)
         if length < 0:
             return None
         at += length
@@ -73,7 +73,7 @@ def _read_publish(data: bytes, body: int, end: int, flags: int, *, has_propertie
     return Publish(data[body + 2 : topic_end], data[at:end], packet_id, flags & _DUP != 0, flags & _RETAIN != 0)
 
 
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Return a variable byte integer and where it ends; -1 and where the data ends where it is cut or longer than four bytes."""
     value = 0
     digits = data[at : at + 4]

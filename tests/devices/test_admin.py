@@ -201,7 +201,7 @@ def test_a_certificate_is_registered_and_a_wrong_one_refused_with_a_reason(devel
     assert (
         "must name its device" in developer.post(url, {"certificate": as_pem(make_certificate("x", now=timezone.now()))}).content.decode()
     )
-    good = as_pem(make_certificate("pump-7", now=timezone.now()))
+    good = as_pem(make_certificate("acme/pump-7", now=timezone.now()))
     assert "SHA-256 fingerprint" in developer.post(url, {"certificate": good}).content.decode()
     assert "master_secret" in developer.post(f"{ADMIN}/device/{device.pk}/issue-oscore/").content.decode()
 

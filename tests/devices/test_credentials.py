@@ -187,23 +187,26 @@ def test_a_certificate_proves_its_device_while_it_is_valid(pump: Device) -> None
     der = as_der(certificate)
     found = services.authenticate_certificate(der=der, now=NOW)
     assert found is not None
-    assert found.key == "pump-7"
+    assert found.username == f"acme/pump-7~{issued.fingerprint[:16]}"
+    assert verify_broker_password(found.password, load_broker_logins(NOW)[found.username])
+    assert found.password not in f"{row(issued).sealed_secret} {row(issued).secret_hash}"
     assert services.authenticate_certificate(der=der, now=NOW + 10 * DAY) is None
     assert services.authenticate_certificate(der=as_der(make_certificate("acme/pump-7", now=NOW)), now=NOW) is None
     assert services.authenticate_certificate(der=b"nonsense", now=NOW) is None
     services.revoke_credential(credential=row(issued), now=NOW)
     assert services.authenticate_certificate(der=der, now=NOW) is None
+    assert load_broker_logins(NOW) == {}
 
 
 def test_a_certificate_counts_in_its_own_tenant_only(pump: Device, globex: Tenant) -> None:
-    certificate = make_certificate("pump-7", now=NOW)
+    certificate = make_certificate("acme/pump-7", now=NOW)
     services.issue_credential(device=pump, kind="x509", now=NOW, certificate=as_pem(certificate))
     with tenant_context(globex):
         assert services.authenticate_certificate(der=as_der(certificate), now=NOW) is None
 
 
 def test_a_certificate_is_replaced_by_another_with_an_overlap(pump: Device) -> None:
-    old, new = make_certificate("pump-7", now=NOW), make_certificate("pump-7", now=NOW)
+    old, new = make_certificate("acme/pump-7", now=NOW), make_certificate("acme/pump-7", now=NOW)
     issued = services.issue_credential(device=pump, kind="x509", now=NOW, certificate=as_pem(old))
     services.rotate_credential(credential=row(issued), now=NOW, overlap=HOUR, certificate=as_pem(new))
     assert services.authenticate_certificate(der=as_der(old), now=NOW) is not None
@@ -212,17 +215,18 @@ def test_a_certificate_is_replaced_by_another_with_an_overlap(pump: Device) -> N
 
 
 def test_bad_certificates_are_refused_with_a_reason(pump: Device) -> None:
-    good = as_pem(make_certificate("pump-7", now=NOW))
+    good = as_pem(make_certificate("acme/pump-7", now=NOW))
     cases = {
         "": "exactly one",
         "hello": "exactly one",
         good + good: "exactly one",
         good + "-----BEGIN PRIVATE KEY-----": "private key",
         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": "no readable",
-        as_pem(make_certificate("pump-8", now=NOW)): "must name its device",
+        as_pem(make_certificate("pump-7", now=NOW)): "must name its device",
+        as_pem(make_certificate("acme/pump-8", now=NOW)): "must name its device",
         as_pem(make_certificate("globex/pump-7", now=NOW)): "must name its device",
-        as_pem(make_certificate("pump-7", now=NOW, key_bits=1024)): "too short",
-        as_pem(make_certificate("pump-7", now=NOW - 400 * DAY)): "expired",
+        as_pem(make_certificate("acme/pump-7", now=NOW, key_bits=1024)): "too short",
+        as_pem(make_certificate("acme/pump-7", now=NOW - 400 * DAY)): "expired",
         good + "x" * 20_000: "exactly one",
     }
     for pem, reason in cases.items():
@@ -231,7 +235,7 @@ def test_bad_certificates_are_refused_with_a_reason(pump: Device) -> None:
 
 
 def test_a_certificate_is_registered_once_and_goes_with_its_kind_only(pump: Device) -> None:
-    pem = as_pem(make_certificate("pump-7", now=NOW))
+    pem = as_pem(make_certificate("acme/pump-7", now=NOW))
     services.issue_credential(device=pump, kind="x509", now=NOW, certificate=pem)
     with pytest.raises(CertificateTakenError):
         services.issue_credential(device=pump, kind="x509", now=NOW, certificate=pem)

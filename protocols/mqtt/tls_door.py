@@ -1,0 +1,233 @@
+"""A TLS door before the platform's own broker, for devices that show a certificate or log in with their password.
+
+mosquitto can check who signed a certificate and what name it bears, but not whether it is the one that is registered, nor
+whether it has been revoked since. So TLS ends here: a certificate that the client CA signed is looked up by its fingerprint, and
+its connection is handed on under the name that the broker knows this certificate by, with a password that only the platform
+has. Revoking takes that name from the broker, which ends the connection as it does for passwords. Without a certificate a
+connection is handed on as it is. After the first packet bytes are bytes. Why: docs/decisions/0012.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from devices.certificates import tenants_named_in
+from devices.services import authenticate_certificate
+from devices.types import BrokerLogin
+from protocols.database_thread import DatabaseThread
+from protocols.mqtt.connect_packet import CONNECT, Connect, MalformedConnectError, read_connect, refuse, write_connect
+from protocols.mqtt.packets import read_varint
+from protocols.mqtt.tls_files import TlsFiles, make_context
+from tenants.selectors import get_active_tenant
+
+logger = logging.getLogger(__name__)
+
+GREETING_SECONDS = 10.0
+UNREAD_SECONDS = 60.0  # as long as a side may leave what it is sent unread
+RENEWAL_CHECK_SECONDS = 60.0
+STOP_CHECK_SECONDS = 0.2
+MAX_CONNECTIONS = 15_000  # as many as the broker takes
+MAX_GREETING = 500
+MAX_CONNECT_BYTES = 256 * 1024
+CHUNK_BYTES = 64 * 1024
+MAX_TENANTS_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @property
+    def certificate(self) -> bytes | None:
+        """What the other side has shown, in DER."""
+        der: bytes | None = self.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return der
+
+
+class TlsDoor:
+    """One process: `run` returns after `request_stop`. `port` 0 lets the system choose; then `port` says which."""
+
+    def __init__(self, *, bind: str, port: int, files: TlsFiles, broker: tuple[str, int], ready_file: Path | None = None) -> None:
+        self._bind = bind
+        self.port = port
+        self._files = files
+        self._broker = broker
+        self._ready_file = ready_file
+        self._is_stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._greeting_count = 0
+
+    def request_stop(self) -> None:
+        """End all connections, then `run`. Only sets a flag: signal handlers call it."""
+        self._is_stopping = True
+
+    def run(self) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            OSError: the port is taken, or the certificates cannot be read.
+        """
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        self._stamp, self._context = self._files.stamp(), make_context(self._files)
+        self._database = DatabaseThread("tls-door")
+        family = socket.AF_INET6 if ":" in self._bind else socket.AF_INET
+        with socket.create_server((self._bind, self.port), family=family, backlog=1_024) as listening:
+            listening.setblocking(False)
+            self.port = listening.getsockname()[1]
+            logger.info("listening on %s, TCP port %d, for the broker at %s:%d", self._bind, self.port, *self._broker)
+            if self._ready_file is not None:
+                self._ready_file.touch()
+            work = [asyncio.create_task(self._accept(listening)), asyncio.create_task(self._renew())]
+            while not self._is_stopping:
+                await asyncio.sleep(STOP_CHECK_SECONDS)
+            for task in (*work, *self._tasks):
+                task.cancel()
+            await asyncio.gather(*work, *self._tasks, return_exceptions=True)
+        self._database.close()
+
+    async def _renew(self) -> None:
+        """Take up new certificates; connections that are open keep theirs."""
+        while True:
+            await asyncio.sleep(RENEWAL_CHECK_SECONDS)
+            try:
+                if (stamp := self._files.stamp()) != self._stamp:
+                    self._context, self._stamp = make_context(self._files), stamp
+                    logger.info("took up the new certificates")
+            except OSError as exc:
+                logger.warning("the certificates cannot be read, so the former ones stay: %s", exc)
+
+    # --- Connections
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, peer = await loop.sock_accept(listening)
+            except OSError as exc:  # out of file descriptors, or gone before it was here
+                logger.warning("a connection could not be taken: %s", exc)
+                await asyncio.sleep(1)
+                continue
+            if self._greeting_count >= MAX_GREETING or len(self._tasks) >= MAX_CONNECTIONS:
+                accepted.close()
+                continue
+            task = asyncio.create_task(self._serve(accepted, peer[0]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, accepted: socket.socket, peer: str) -> None:
+        sides: list[_Side] = []
+        try:
+            if await self._greet(accepted, peer, sides):
+                await relay(*sides)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError, MalformedConnectError) as exc:
+            logger.info("a connection from %s ended: %s", peer, str(exc) or type(exc).__name__)
+        except Exception:  # the listener's loop: one connection's trouble is not another's
+            logger.exception("a connection from %s failed", peer)
+        finally:
+            for side in sides:
+                side.writer.close()
+
+    async def _greet(self, accepted: socket.socket, peer: str, sides: list[_Side]) -> bool:
+        """Open TLS and the way to the broker; False where the device is not let in."""
+        self._greeting_count += 1
+        try:
+            async with asyncio.timeout(GREETING_SECONDS):
+                device = await open_tls(accepted, self._context)
+                sides.append(device)
+                connect, packet = await read_first(device.reader)
+                if device.certificate is not None:
+                    packet = await self._exchange_login(device.certificate, connect, peer)
+                if packet[0] != CONNECT:
+                    device.writer.write(packet)
+                    return False
+                broker = _Side(*await asyncio.open_connection(*self._broker, limit=CHUNK_BYTES))
+                sides.append(broker)
+                broker.writer.write(packet)
+                return True
+        finally:
+            self._greeting_count -= 1
+
+    async def _exchange_login(self, certificate: bytes, connect: Connect, peer: str) -> bytes:
+        """Return the first packet with the login that the certificate stands for, or a refusal."""
+        try:
+            login = await self._database.run(find_login, certificate)
+        except (DatabaseError, InterfaceError) as exc:
+            logger.warning("a certificate from %s could not be looked up: %s", peer, exc)
+            return refuse(connect, is_known=True)
+        if login is None:
+            logger.warning("refused a certificate from %s that is not registered for any device", peer)
+            return refuse(connect, is_known=False)
+        return write_connect(connect, username=login.username, password=login.password)
+
+
+def find_login(certificate: bytes) -> BrokerLogin | None:
+    """Return with what the device of a certificate (DER) logs in at the broker; None where the certificate is nobody's."""
+    for slug in sorted(tenants_named_in(certificate))[:MAX_TENANTS_NAMED]:
+        tenant = get_active_tenant(slug)
+        if tenant is None:
+            continue
+        with tenant_context(tenant):
+            login = authenticate_certificate(der=certificate, now=timezone.now())
+        if login is not None:
+            return login
+    return None
+
+
+async def open_tls(accepted: socket.socket, context: ssl.SSLContext) -> _Side:
+    """Return a connection after its handshake, which proves that the peer has its certificate's key."""
+    loop = asyncio.get_running_loop()
+    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # for who asks the broker for no keep-alive of MQTT's
+    reader = asyncio.StreamReader(limit=CHUNK_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.connect_accepted_socket(
+        lambda: protocol, accepted, ssl=context, ssl_handshake_timeout=GREETING_SECONDS, ssl_shutdown_timeout=GREETING_SECONDS
+    )
+    return _Side(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+
+async def read_first(reader: asyncio.StreamReader) -> tuple[Connect, bytes]:
+    """Return the first packet, taken apart and as it came.
+
+    Raises:
+        MalformedConnectError: it is no CONNECT, or too large.
+    """
+    head = await reader.readexactly(2)
+    while head[0] == CONNECT and head[-1] & 0x80 and len(head) < 5:
+        head += await reader.readexactly(1)
+    length, _ = read_varint(head, 1)
+    if head[0] != CONNECT or not 0 <= length <= MAX_CONNECT_BYTES:
+        raise MalformedConnectError("it did not begin with a CONNECT packet")
+    body = await reader.readexactly(length)
+    return read_connect(body), head + body
+
+
+async def relay(one: _Side, other: _Side) -> None:
+    """Carry bytes both ways until either side ends."""
+    ways = [asyncio.create_task(_carry(one.reader, other.writer)), asyncio.create_task(_carry(other.reader, one.writer))]
+    try:
+        done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in done:
+            way.result()
+    finally:
+        for way in ways:
+            way.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK_BYTES):
+        writer.write(data)
+        async with asyncio.timeout(UNREAD_SECONDS):
+            await writer.drain()

@@ -1,0 +1,247 @@
+"""Devices with certificates, by mosquitto's own clients, through the TLS door and a mosquitto that our login sync feeds."""
+
+import getpass
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError
+from django.db import OperationalError
+from django.utils import timezone
+from django_tenants.utils import tenant_context
+
+from devices.models import Device, DeviceCredential
+from devices.services import issue_credential, revoke_credential
+from iiot_site.lib.broker_logins import PLATFORM_USER, acl_text
+from iiot_site.lib.broker_password import hash_broker_password
+from protocols.login_sync import LoginSync
+from protocols.management.commands.mqtt_tls import make_door
+from protocols.mqtt import tls_door
+from protocols.mqtt.address import BrokerAddress
+from protocols.mqtt.listener import MqttListener
+from protocols.mqtt.logins import PasswordFile
+from protocols.mqtt.tls_door import TlsDoor
+from protocols.mqtt.tls_files import TlsFiles
+from telemetry.models import Reading
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+from tests.devices.certificates import Identity, as_der, as_pem, make_identity
+from tests.platform import free_port
+from tests.protocols.running import running
+from tests.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(
+        shutil.which("mosquitto") is None or shutil.which("mosquitto_pub") is None, reason="needs mosquitto and its clients"
+    ),
+]
+TOPIC = "t/acme/pump-7/telemetry"
+
+
+@dataclass(frozen=True)
+class Site:
+    """An open door, and who signs for devices."""
+
+    port: int
+    authority: Identity
+    folder: Path
+
+    def arguments(self, identity: Identity | None, *more: str) -> list[str]:
+        """Return how mosquitto's clients connect; they check our certificate, too."""
+        arguments = ["-h", "127.0.0.1", "-p", str(self.port), "--cafile", str(self.folder / "ca.pem"), *more]
+        if identity is not None:
+            stem = f"device-{identity.certificate.serial_number}"
+            (self.folder / f"{stem}.pem").write_text(as_pem(identity.certificate))
+            (self.folder / f"{stem}.key").write_bytes(identity.key_pem)
+            arguments += ["--cert", str(self.folder / f"{stem}.pem"), "--key", str(self.folder / f"{stem}.key")]
+        return arguments
+
+    def publish(self, identity: Identity | None, payload: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = ["mosquitto_pub", *self.arguments(identity, *more), "-q", "1", "-t", TOPIC, "-m", payload]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerAddress]:
+    """A mosquitto with the password file and the rights that the platform writes."""
+    (tmp_path / "passwords").write_text(f"{PLATFORM_USER}:{hash_broker_password('platform')}\n")
+    (tmp_path / "acl").write_text(acl_text([]))
+    port = free_port()
+    lines = [f"user {getpass.getuser()}", f"pid_file {tmp_path}/pid", f"listener {port} 127.0.0.1", "allow_anonymous false"]
+    lines += [f"password_file {tmp_path}/passwords", f"acl_file {tmp_path}/acl"]
+    (tmp_path / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+    with subprocess.Popen(["mosquitto", "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: answers(port))
+        yield BrokerAddress("127.0.0.1", port, PLATFORM_USER, "platform", uses_tls=False)
+        process.terminate()
+
+
+@pytest.fixture
+def site(acme: Tenant, make_device: MakeDevice, broker: BrokerAddress, tmp_path: Path) -> Iterator[Site]:
+    """acme with pump-7 and pump-8, a listener that feeds the broker its logins, and the door."""
+    with tenant_context(acme):
+        for key in ("pump-7", "pump-8"):
+            make_device(key)
+    now = timezone.now()
+    authority = make_identity("Plant CA", now=now, is_authority=True)
+    server = make_identity("localhost", now=now, signer=authority)
+    (tmp_path / "ca.pem").write_text(as_pem(authority.certificate))
+    (tmp_path / "server.pem").write_text(as_pem(server.certificate))
+    (tmp_path / "server.key").write_bytes(server.key_pem)
+    files = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem")
+    ready, open_ = tmp_path / "ready", tmp_path / "open"
+    sync = LoginSync(PasswordFile(tmp_path / "passwords", tmp_path / "pid"))
+    listener = MqttListener(broker, client_id="listener", ready_file=ready, login_sync=sync)
+    door = TlsDoor(bind="127.0.0.1", port=0, files=files, broker=(broker.host, broker.port), ready_file=open_)
+    with running(listener, ready_file=ready), running(door, ready_file=open_):
+        yield Site(door.port, authority, tmp_path)
+        sync.stop()
+
+
+Issue = Callable[[str], Identity]
+
+
+@pytest.fixture
+def issue(acme: Tenant, site: Site) -> Issue:
+    """Return a function that signs a certificate for a device and registers it."""
+
+    def sign(key: str) -> Identity:
+        identity = make_identity(f"acme/{key}", now=timezone.now(), signer=site.authority)
+        with tenant_context(acme):
+            device = Device.objects.get(key=key)
+            issue_credential(device=device, kind="x509", now=timezone.now(), certificate=as_pem(identity.certificate))
+        name = f"acme/{key}~"
+        wait_until(lambda: name in (site.folder / "passwords").read_text())
+        return identity
+
+    return sign
+
+
+def stored(tenant: Tenant) -> list[tuple[str, float | None]]:
+    with tenant_context(tenant):
+        return list(Reading.objects.order_by("value").values_list("device__key", "value"))
+
+
+def test_a_registered_certificate_opens_the_door_to_its_own_device_only(acme: Tenant, site: Site, issue: Issue) -> None:
+    pump, other = issue("pump-7"), issue("pump-8")
+    done = site.publish(pump, '{"temperature": 21.5}')
+    assert (done.returncode, done.stderr) == (0, "")
+    site.publish(other, '{"temperature": 99}')  # to pump-7's topic: the broker drops it
+    will = ("--will-topic", "t/acme/pump-7/status", "--will-payload", "offline")
+    assert (
+        site.publish(pump, '{"temperature": 22.5}', "-V", "mqttv5", "-u", "acme/pump-8", "-P", "x", "--keepalive", "30", *will).returncode
+        == 0
+    )
+    wait_until(lambda: len(stored(acme)) >= 2)
+    assert stored(acme) == [("pump-7", 21.5), ("pump-7", 22.5)]
+    with tenant_context(acme):
+        assert DeviceCredential.objects.get(device__key="pump-7").last_used_at is not None
+
+
+def test_a_revoked_certificate_loses_its_connection_and_gets_no_other(acme: Tenant, site: Site, issue: Issue) -> None:
+    pump = issue("pump-7")
+    log = site.folder / "subscriber.log"
+    watching = ["mosquitto_sub", *site.arguments(pump), "-t", "t/acme/pump-7/commands", "-d"]
+    with log.open("w") as output, subprocess.Popen(["stdbuf", "-oL", *watching], stdout=output, stderr=output) as subscriber:
+        wait_until(lambda: "SUBACK" in log.read_text())
+        with tenant_context(acme):
+            revoke_credential(credential=DeviceCredential.objects.get(), now=timezone.now())
+        wait_until(lambda: "CONNACK (5)" in log.read_text())  # it was put out, and came again
+        subscriber.terminate()
+    assert "not authorised" in site.publish(pump, '{"temperature": 21.5}').stderr
+    assert stored(acme) == []
+
+
+def test_certificates_of_others_open_nothing(acme: Tenant, site: Site, issue: Issue) -> None:
+    pump = issue("pump-7")
+    now = timezone.now()
+    same_name = make_identity("acme/pump-7", now=now, signer=site.authority)  # signed, but not registered
+    assert "not authorised" in site.publish(same_name, '{"temperature": 1}').stderr
+    strangers = [make_identity("acme/pump-7", now=now), make_identity("acme/pump-7", now=now, signer=pump)]
+    for stranger in strangers:
+        assert site.publish(stranger, '{"temperature": 1}').returncode != 0
+    assert site.publish(None, '{"temperature": 1}').returncode != 0
+    assert site.publish(pump, '{"temperature": 21.5}').returncode == 0
+    wait_until(lambda: bool(stored(acme)))
+    assert stored(acme) == [("pump-7", 21.5)]
+
+
+def test_a_password_works_over_tls_too(acme: Tenant, site: Site) -> None:
+    with tenant_context(acme):
+        password = issue_credential(device=Device.objects.get(key="pump-7"), kind="mqtt", now=timezone.now()).secret
+    login = ("-u", "acme/pump-7", "-P", password)
+    wait_until(lambda: site.publish(None, '{"ts": "2026-01-01T00:00:00Z", "values": {}}', *login).returncode == 0)
+    assert site.publish(None, '{"temperature": 21.5}', *login).returncode == 0
+    assert "not authorised" in site.publish(None, '{"temperature": 1}', "-u", "acme/pump-7", "-P", "wrong").stderr
+    wait_until(lambda: stored(acme) == [("pump-7", 21.5)])
+
+
+def test_nothing_that_comes_first_ends_the_door(site: Site, issue: Issue) -> None:
+    pump = issue("pump-7")
+    context = ssl.create_default_context(cafile=site.folder / "ca.pem")
+    for first in (b"GET / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\xff\x01", b"\x10\x02\x00\x04", b"\x10\xff\xff\x7f", b"\x30\x00"):
+        with (
+            socket.create_connection(("127.0.0.1", site.port), 10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as tls,
+        ):
+            tls.sendall(first)
+            assert tls.recv(100) == b""
+    for first in (b"\x10\x00", b"", b"\x16\x03\x01\xff\xff" + b"x" * 100):
+        with socket.create_connection(("127.0.0.1", site.port), 10) as plain:
+            plain.sendall(first)
+    assert site.publish(pump, '{"temperature": 21.5}').returncode == 0
+
+
+def test_nobody_comes_in_by_certificate_while_it_cannot_be_looked_up(site: Site, issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
+    pump = issue("pump-7")
+
+    def fail(_: bytes) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(tls_door, "find_login", fail)
+    assert "unavailable" in site.publish(pump, '{"temperature": 21.5}').stderr
+
+
+def test_a_new_certificate_of_the_server_is_taken_up_and_a_broken_one_is_not(
+    acme: Tenant, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_door, "RENEWAL_CHECK_SECONDS", 0.05)
+    site: Site = request.getfixturevalue("site")
+    before = served_certificate(site)
+    (tmp_path / "server.pem").write_text("broken")
+    server = make_identity("localhost", now=timezone.now(), signer=site.authority)
+    assert served_certificate(site) == before
+    (tmp_path / "server.key").write_bytes(server.key_pem)
+    (tmp_path / "server.pem").write_text(as_pem(server.certificate))
+    wait_until(lambda: served_certificate(site) == as_der(server.certificate))
+
+
+def served_certificate(site: Site) -> bytes | None:
+    context = ssl.create_default_context(cafile=site.folder / "ca.pem")
+    with socket.create_connection(("127.0.0.1", site.port), 10) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+        return tls.getpeercert(binary_form=True)
+
+
+def test_without_its_settings_or_before_another_broker_the_door_stays_shut(settings: Any, tmp_path: Path) -> None:
+    settings.IIOT_DATA_DIR, settings.IIOT_MQTT_TLS_CERT, settings.IIOT_MQTT_TLS_KEY = str(tmp_path), "", ""
+    with pytest.raises(CommandError, match="IIOT_MQTT_TLS_CERT"):
+        make_door(None)
+    settings.IIOT_MQTT_TLS_CERT = settings.IIOT_MQTT_TLS_KEY = str(tmp_path / "none.pem")
+    with pytest.raises(CommandError, match="not ours"):
+        make_door(None)
+    (tmp_path / "mosquitto").mkdir()
+    settings.MQTT_URL = "mqtt://iiot:x@127.0.0.1:1883"
+    with pytest.raises(FileNotFoundError):
+        make_door(None).run()
