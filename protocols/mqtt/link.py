@@ -131,8 +131,11 @@ class BulkClient(paho.Client):
         self.connect_async(host, port, keepalive=0, clean_start=False, properties=properties)
 
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
-        """Send PUBACKs (MQTT 3.1.1 §3.4) together; may be called from any thread. A lost connection swallows them."""
-        if self._link is not None and packet_ids:
+        """Send PUBACKs (MQTT 3.1.1 §3.4) together; may be called from any thread. A lost connection swallows them.
+
+        So does one that is being made: nothing goes before CONNECT, and what waits there is for a former connection.
+        """
+        if self._link is not None and packet_ids and self.is_connected():
             self._link.append(b"".join([_PUBACK + packet_id.to_bytes(2, "big") for packet_id in packet_ids[:-1]]))
             self.ack(packet_ids[-1], 1)  # paho sends the last one, and wakes its thread for that
 

@@ -23,6 +23,7 @@ from protocols.commands import CommandDispatcher, encode_alert, encode_command, 
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore
 from protocols.login_sync import LoginSync
+from protocols.mqtt.acknowledging import PubackOrder
 from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
@@ -71,6 +72,7 @@ class MqttListener:
             find_error=lambda: (login_sync.last_error if login_sync else "") or self._dispatcher.last_error,
         )
         self._client = self._make_client()
+        self._pubacks = PubackOrder(self._client.acknowledge)
         self._nodes = EdgeNodes(self._client.publish)
         self._dispatcher = CommandDispatcher(
             protocol=PROTOCOL,
@@ -81,7 +83,6 @@ class MqttListener:
         )
         self._delivery_count = 0
         self._stored_count = 0
-        self._count_at_connect = 0
 
     @property
     def last_error(self) -> str:
@@ -118,10 +119,10 @@ class MqttListener:
         self._client.loop_stop()
 
     def _acknowledge(self, batch: Sequence[RawMessage], outcome: BatchOutcome) -> None:
-        # What an earlier connection brought comes again on this one and is acknowledged then.
-        since = self._count_at_connect
-        self._stored_count = max((m.delivery.count for m in batch if m.delivery is not None), default=self._stored_count)
-        self._client.acknowledge([m.delivery.packet_id for m in batch if m.delivery is not None and m.delivery.count > since])
+        deliveries = [message.delivery for message in batch if message.delivery is not None]
+        if deliveries:
+            self._stored_count = deliveries[-1].count
+            self._pubacks.acknowledge(deliveries)
         for index, message in enumerate(batch):
             if message.codec == SPARKPLUG and index not in outcome.refused and is_birth(message.source):
                 self._core.offer(replace(message, payload=b"online", delivery=None, codec="", channel=STATUS))
@@ -169,7 +170,7 @@ class MqttListener:
         if reason.is_failure:
             self._core.report_error(f"the broker refused the connection: {reason}")
             return
-        self._count_at_connect = self._delivery_count
+        self._pubacks.begin_connection(count=self._delivery_count)
         if self._protocol == MQTTProtocolVersion.MQTTv5:
             client.subscribe([(topics, SubscribeOptions(qos=1)) for topics in self._subscriptions])
         else:
@@ -207,7 +208,7 @@ class MqttListener:
                 continue
             # A retained message comes again with every subscription; it was taken in when it was published.
             if address is None or publish.is_retained or address.channel not in CHANNELS:
-                self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
+                self._ignore(publish)
                 continue
             delivery = self._count_delivery(publish)
             messages.append(
@@ -225,6 +226,10 @@ class MqttListener:
         if messages:
             self._core.put_all(messages)
 
+    def _ignore(self, publish: Publish) -> None:
+        if publish.packet_id:
+            self._pubacks.ignore(publish.packet_id, count=self._delivery_count)
+
     def _count_delivery(self, publish: Publish) -> Delivery | None:
         if not publish.packet_id:
             return None
@@ -241,7 +246,7 @@ class MqttListener:
             or publish.is_retained
             or (is_death and not self._nodes.is_over(publish.payload, address, is_repeated=publish.is_repeated))
         ):
-            self._client.acknowledge([publish.packet_id] if publish.packet_id else [])
+            self._ignore(publish)
             return []
         via = address.node if address.device else ""
         if is_death:
