@@ -99,7 +99,7 @@ class DeviceTypeAdmin(TenantModelAdmin):
 
 @admin.register(Metric)
 class MetricAdmin(TenantModelAdmin):
-    list_display = ["key", "name", "device_type", "unit", "data_type", "minimum", "maximum"]
+    list_display = ["key", "name", "device_type", "unit", "data_type", "minimum", "maximum", "registered_at"]
     list_filter = ["data_type", ["device_type", AutocompleteSelectFilter]]
     list_filter_submit = True
     list_select_related = ["device_type"]
@@ -108,7 +108,7 @@ class MetricAdmin(TenantModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Metric | None = None) -> list[str]:
         """Stored readings hang on these."""
-        return ["device_type", "key", "data_type"] if obj else []
+        return ["device_type", "key", "data_type", "registered_at"] if obj else []
 
     def save_model(self, request: HttpRequest, obj: Metric, form: Any, change: bool) -> None:
         services.save_metric(metric=obj)

@@ -185,6 +185,9 @@ class Metric(models.Model):
     maximum = models.FloatField(null=True, blank=True, help_text="Above this a reading is stored as uncertain.")
     deadband = models.FloatField(null=True, blank=True, help_text="Changes smaller than this are noise.")
     expected_period = models.DurationField(null=True, blank=True, validators=[validate_duration], help_text="How often a value is due.")
+    registered_at = models.DateTimeField(
+        "registered by a message", null=True, editable=False, help_text="When a device began to send it. Empty: somebody made it."
+    )
 
     class Meta:
         ordering = ["key"]

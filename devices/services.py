@@ -152,7 +152,7 @@ def delete_device_type(*, device_type: DeviceType) -> None:
 
 
 @transaction.atomic
-def register_metrics(*, metrics: Collection[NewMetric]) -> dict[tuple[int, str], MetricRef]:
+def register_metrics(*, metrics: Collection[NewMetric], now: datetime) -> dict[tuple[int, str], MetricRef]:
     """Register metrics that devices began to send, and return those that exist afterwards.
 
     Left out, and so to be rejected: metrics of types that do not register unknown ones, keys that are no metric key,
@@ -168,7 +168,7 @@ def register_metrics(*, metrics: Collection[NewMetric]) -> dict[tuple[int, str],
     for (type_id, key), metric in wanted.items():
         if (type_id, key) not in known and room.get(type_id, 0) > 0:
             room[type_id] -= 1
-            created.append(Metric(device_type_id=type_id, key=key, data_type=Metric.DataType(metric.data_type)))
+            created.append(Metric(device_type_id=type_id, key=key, data_type=Metric.DataType(metric.data_type), registered_at=now))
     for metric_row in Metric.objects.bulk_create(created):
         known[metric_row.device_type_id, metric_row.key] = _metric_ref(metric_row)
     if created:

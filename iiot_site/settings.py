@@ -343,6 +343,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = True
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = "iiot_site.formats"
 
 # --- Admin
 UNFOLD = {

@@ -211,7 +211,7 @@ def _store(schema: str, items: Sequence[_Item], batch: _Batch) -> tuple[BatchOut
     repeated = find_duplicates(unmarked)
     fresh = [item for item in items if item.index not in repeated]
     devices = resolve_devices(schema, {item.message.device for item in fresh})
-    metrics = _resolve_metrics(schema, fresh, devices)
+    metrics = _resolve_metrics(schema, fresh, devices, now)
     values: list[StoredValue] = []
     refusals: list[Refusal] = []
     seen: dict[int, datetime] = {}
@@ -262,7 +262,9 @@ def _record_activity(schema: str, seen: Mapping[int, datetime], listener: str) -
         transaction.on_commit(lambda: remember_written(schema, due))
 
 
-def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, DeviceRef]) -> dict[int, dict[str, MetricRef]]:
+def _resolve_metrics(
+    schema: str, items: Sequence[_Item], devices: Mapping[str, DeviceRef], now: datetime
+) -> dict[int, dict[str, MetricRef]]:
     """Return the metrics of all devices in the batch by type and key, those among them that had to be registered too."""
     metrics = resolve_metrics(schema, {device.device_type_id for device in devices.values()})
     missing: dict[tuple[int, str], NewMetric] = {}
@@ -277,7 +279,7 @@ def _resolve_metrics(schema: str, items: Sequence[_Item], devices: Mapping[str, 
             if key not in known and (type_id, key) not in missing and sample.value is not None and is_metric_key(key):
                 missing[type_id, key] = NewMetric(type_id, key, data_type_of(sample.value))
     if missing:
-        for (type_id, key), metric in register_metrics(metrics=list(missing.values())).items():
+        for (type_id, key), metric in register_metrics(metrics=list(missing.values()), now=now).items():
             metrics[type_id] = {**metrics[type_id], key: metric}  # the former one is in a cache
         type_ids = {type_id for type_id, _ in missing}
         transaction.on_commit(lambda: forget_metrics(schema, type_ids))

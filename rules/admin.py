@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -15,16 +17,29 @@ from rules.conditions.errors import ConditionInvalidError
 from rules.conditions.threshold import MAX_METRIC_KEY_CHARACTERS, OPERATORS
 from rules.errors import RuleInvalidError
 from rules.models import Rule, RuleState
+from rules.selectors import list_comparable_metrics
 from rules.services import check_rule, delete_rule, save_rule, set_rule_enabled
 from tenants.admin_base import ReadOnlyMixin, TenantModelAdmin
 
+OFFERED_METRICS = 500
 CONDITION_FIELDS = ("metric", "operator", "threshold", "clear_threshold")
+
+
+class MetricKeyWidget(UnfoldAdminTextInputWidget):
+    """A text field that offers the metrics that can be compared with a number, each with the types that have it."""
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        field = super().render(name, value, {**(attrs or {}), "list": "known-metrics", "autocomplete": "off"}, renderer)
+        options = format_html_join("", '<option value="{}">{}</option>', list_comparable_metrics(limit=OFFERED_METRICS))
+        return format_html('{}<datalist id="known-metrics">{}</datalist>', field, options)
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs only
     """Shows and reads the condition field by field."""
 
-    metric = forms.CharField(max_length=MAX_METRIC_KEY_CHARACTERS, widget=UnfoldAdminTextInputWidget, help_text="Key of the metric.")
+    metric = forms.CharField(
+        max_length=MAX_METRIC_KEY_CHARACTERS, widget=MetricKeyWidget, help_text="Key of the metric; type, and those that there are show."
+    )
     operator = forms.ChoiceField(choices=[(operator, operator) for operator in OPERATORS], widget=UnfoldAdminSelectWidget)
     threshold = forms.FloatField(widget=UnfoldAdminDecimalFieldWidget)
     clear_threshold = forms.FloatField(

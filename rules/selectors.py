@@ -18,6 +18,7 @@ from rules.types import ActiveRule, Series, SeriesSince, StateKey
 
 __all__ = [
     "WatchedSeries",
+    "list_comparable_metrics",
     "list_states_out_of_scope",
     "load_active_rules",
     "load_lagging_series",
@@ -131,3 +132,13 @@ def list_states_out_of_scope() -> dict[int, StateKey]:
 def _watched_metrics() -> dict[str, Any]:
     watched = [(rule.id, key) for rule in load_active_rules() for key in rule.condition.metric_keys]
     return {"rules": [rule_id for rule_id, _ in watched], "keys": [key for _, key in watched]}
+
+
+def list_comparable_metrics(*, limit: int) -> list[tuple[str, str]]:
+    """Return the keys of metrics that are no texts, by name, each with the device types that have it."""
+    types: dict[str, list[str]] = {}
+    rows = Metric.objects.exclude(data_type=Metric.DataType.TEXT).order_by("key", "device_type__name")
+    for key, device_type in rows.values_list("key", "device_type__name"):
+        if key in types or len(types) < limit:
+            types.setdefault(key, []).append(device_type)
+    return [(key, ", ".join(names)) for key, names in types.items()]

@@ -34,6 +34,7 @@ SWEEP_BATCH_SIZE = 500
 CHUNK_READINGS = 10_000
 MIN_READINGS_PER_SERIES = 10
 RULES_LOCK = "rules"
+NAMED_METRICS = 20  # in an error
 _SOURCE_PREFIX = rule_source("")
 _UNWATCHED = "No rule watches this series any more."
 # What decides when a rule fires. After a change of any of these its states mean nothing any more.
@@ -194,7 +195,9 @@ def check_rule(rule: Rule) -> None:
     for key in condition.metric_keys if type_id is not None else ():
         metric = Metric.objects.filter(device_type_id=type_id, key=key).first()
         if metric is None:
-            raise ConditionInvalidError("metric", f"The device type in scope has no metric {key}. Create it first, or use another.")
+            known = Metric.objects.filter(device_type_id=type_id).exclude(data_type=Metric.DataType.TEXT).order_by("key")
+            names = ", ".join(known.values_list("key", flat=True)[:NAMED_METRICS]) or "none that is a number"
+            raise ConditionInvalidError("metric", f"The device type in scope has no metric {key}. It has: {names}.")
         if metric.data_type == Metric.DataType.TEXT:
             raise ConditionInvalidError("metric", f"The metric {key} is a text; use one of numbers.")
 

@@ -59,7 +59,9 @@ class MetricSerializer(StrictModelSerializer):
             "maximum",
             "deadband",
             "expected_period_seconds",
+            "registered_at",
         ]
+        read_only_fields = ["registered_at"]
         validators: list[Any] = []
 
 

@@ -578,6 +578,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "registered_at",
+                    models.DateTimeField(
+                        editable=False,
+                        help_text="When a device began to send it. Empty: somebody made it.",
+                        null=True,
+                        verbose_name="registered by a message",
+                    ),
+                ),
+                (
                     "device_type",
                     models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="metrics", to="devices.devicetype"),
                 ),

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from datetime import timedelta
 
 from django.conf import settings
 from django.core.paginator import Paginator
@@ -29,6 +30,7 @@ from tenants.page_access import page
 from tenants.permissions import allows
 
 PAGE_SIZE = 50
+NEW_METRIC_FOR = timedelta(days=1)
 _OPEN = ~Q(incidents__state=Incident.State.RESOLVED) & Q(incidents__isnull=False)
 ORDERS: dict[str, tuple[str | OrderBy, ...]] = {
     "name": ("name", "id"),
@@ -92,6 +94,7 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
         "spoken": _how_it_speaks(device),
         "latest": latest,
         "booleans": booleans,
+        "new_metrics": _list_new_keys(device) if may_read_values else [],
         "chart_metric": _choose_chart_metric(device, [key for key in (*numbers, *booleans) if key in reported]),
         "spans": SPANS,
         "incidents": _open_incidents(device),
@@ -153,6 +156,12 @@ def show_device_chart(request: HttpRequest, device_id: uuid.UUID) -> JsonRespons
 
 def _list_keys(device: Device, data_type: str) -> list[str]:
     return list(device.device_type.metrics.filter(data_type=data_type).order_by("key").values_list("key", flat=True))
+
+
+def _list_new_keys(device: Device) -> list[str]:
+    """Return the metrics that a message registered lately: nobody has looked at them yet, and some are misspelt."""
+    recent = device.device_type.metrics.filter(registered_at__gte=timezone.now() - NEW_METRIC_FOR)
+    return list(recent.values_list("key", flat=True))
 
 
 def _choose_chart_metric(device: Device, metrics: list[str]) -> str:

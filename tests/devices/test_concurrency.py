@@ -37,7 +37,7 @@ def test_the_bound_on_metrics_holds_when_four_register_at_once(tenant: Tenant, m
         try:
             with tenant_context(tenant):
                 keys = [f"m{k}" for k in range(n * 40, n * 40 + 100)]
-                return len(register_metrics(metrics=[NewMetric(type_id, key, "number") for key in keys]))
+                return len(register_metrics(metrics=[NewMetric(type_id, key, "number") for key in keys], now=timezone.now()))
         finally:
             connection.close()
 

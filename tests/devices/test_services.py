@@ -159,24 +159,25 @@ def test_what_is_heard_is_online_and_its_return_is_history(make_device: MakeDevi
 def test_new_metrics_are_registered_once_with_the_type_of_their_value(make_device: MakeDevice) -> None:
     type_id = make_device().device_type_id
     wanted = [NewMetric(type_id, "speed", "number"), NewMetric(type_id, "mode", "text"), NewMetric(type_id, "temperature", "number")]
-    first = services.register_metrics(metrics=wanted)
+    first = services.register_metrics(metrics=wanted, now=NOW)
     assert {key: ref.data_type for (_, key), ref in first.items()} == {"speed": "number", "mode": "text", "temperature": "number"}
-    assert services.register_metrics(metrics=wanted) == first
+    assert services.register_metrics(metrics=wanted, now=NOW) == first
+    assert dict(Metric.objects.values_list("key", "registered_at")) == {"speed": NOW, "mode": NOW, "temperature": None}
     assert load_metric_refs([type_id]) == first
 
 
 def test_a_type_gets_at_most_200_metrics(make_device: MakeDevice) -> None:
     type_id = make_device().device_type_id
-    registered = services.register_metrics(metrics=[NewMetric(type_id, f"m{n}", "number") for n in range(250)])
+    registered = services.register_metrics(metrics=[NewMetric(type_id, f"m{n}", "number") for n in range(250)], now=NOW)
     assert len(registered) == 199
     assert Metric.objects.count() == 200
 
 
 def test_a_strict_type_and_a_hostile_key_register_nothing(make_device: MakeDevice) -> None:
     device_type = make_device().device_type
-    assert services.register_metrics(metrics=[NewMetric(device_type.id, "9\n<b>", "number")]) == {}
+    assert services.register_metrics(metrics=[NewMetric(device_type.id, "9\n<b>", "number")], now=NOW) == {}
     DeviceType.objects.update(unknown_metrics="reject")
-    assert services.register_metrics(metrics=[NewMetric(device_type.id, "speed", "number")]) == {}
+    assert services.register_metrics(metrics=[NewMetric(device_type.id, "speed", "number")], now=NOW) == {}
 
 
 # --- Credentials

@@ -7,7 +7,7 @@ from django.test import Client
 from django_tenants.utils import tenant_context
 
 from alerting.models import Incident
-from devices.models import Device
+from devices.models import Device, Metric
 from rules.models import Rule
 from tenants.models import Tenant, User
 from tests.conftest import MakeBrowser, MakeDevice
@@ -34,6 +34,17 @@ def test_a_rule_is_added_with_form_fields(developer: Client, acme: Tenant, pump:
     with tenant_context(acme):
         rule = Rule.objects.get()
     assert (rule.condition, rule.device_id) == (HOT | {"clear_threshold": 75.0}, pump.pk)
+
+
+def test_the_form_offers_the_metrics_that_there_are(developer: Client, acme: Tenant, pump: Device) -> None:
+    with tenant_context(acme):
+        Metric.objects.create(device_type=pump.device_type, key="state", data_type="text")
+    page = developer.get(f"{ADMIN}/rule/add/").content.decode()
+    assert 'list="known-metrics"' in page
+    assert f'<option value="temperature">{pump.device_type.name}</option>' in page
+    assert '<option value="state">' not in page
+    refused = developer.post(f"{ADMIN}/rule/add/", {**FORM, "metric": "temprature", "device": pump.pk})
+    assert "It has: temperature." in str(refused.context["adminform"].form.errors["metric"])
 
 
 @pytest.mark.parametrize(

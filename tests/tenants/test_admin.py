@@ -11,6 +11,11 @@ from tests.conftest import MakeBrowser, MakePerson
 INSIDE = "/t/acme/admin"
 
 
+def order(client: Client, index: str) -> list[str]:
+    """Return the menu's apps and first models, as they stand."""
+    return [f"{app['app_label']}.{app['models'][0]['object_name']}" for app in client.get(index).context["available_apps"]]
+
+
 def labels(client: Client, index: str) -> set[str]:
     answer = client.get(index)
     assert answer.status_code == 200
@@ -29,6 +34,21 @@ def test_inside_a_tenants_admin_sees_its_models_its_members_and_its_keys(acme_ad
     assert {"tenants.Membership", "tenants.ApiKey"} <= seen
     assert not {"tenants.Tenant", "tenants.User", "tenants.Role", "tenants.Domain", "tenants.TokenFamily"} & seen
     assert "django_celery_beat.PeriodicTask" not in seen
+
+
+def test_the_menu_begins_with_what_is_worked_with_most(platform_admin: User, acme_admin: User, browser: MakeBrowser) -> None:
+    assert order(browser(platform_admin), "/admin/") == [
+        "tenants.Tenant",
+        "protocols.ListenerState",
+        "django_celery_beat.PeriodicTask",
+    ]
+    inside = order(browser(acme_admin), f"{INSIDE}/")
+    assert inside[:4] == ["devices.Device", "connections.ModbusConnection", "rules.Rule", "alerting.Incident"]
+
+
+def test_times_are_written_as_on_the_other_pages(platform_admin: User, browser: MakeBrowser) -> None:
+    page = browser(platform_admin).get(f"/admin/tenants/user/{platform_admin.pk}/change/").content.decode()
+    assert f"{platform_admin.created_at:%Y-%m-%d %H:%M:%S} UTC" in page
 
 
 def test_inside_a_viewer_sees_the_plant_but_no_people_and_no_keys(acme_viewer: User, browser: MakeBrowser) -> None:

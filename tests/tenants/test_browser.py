@@ -67,6 +67,8 @@ def test_the_admin_works_without_inline_scripts_and_styles(page: Page, complaint
 def test_swagger_ui_and_redoc_show_the_api(page: Page, complaints: list[str]) -> None:
     page.goto("/api/v1/docs/")
     expect(page.get_by_text("/api/v1/auth/login", exact=True)).to_be_visible()
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html.dark-mode")).to_be_attached()
     assert complaints == []
     page.goto("/api/v1/redoc/")
     expect(page.get_by_role("heading", name="IIoT platform")).to_be_visible()

@@ -80,6 +80,17 @@ def test_a_device_shows_values_quality_and_how_it_sends(viewer: Client, acme: Te
     assert "mosquitto_pub" in page
 
 
+def test_a_metric_that_a_message_has_just_registered_is_marked(viewer: Client, acme: Tenant, pump: Device) -> None:
+    now = timezone.now()
+    with tenant_context(acme):
+        for key, registered_at in (("temprature", now), ("pressure", now - timedelta(days=2))):
+            store(pump, Metric.objects.create(device_type=pump.device_type, key=key, registered_at=registered_at), 1.0)
+    page = viewer.get(f"/t/acme/devices/{pump.uuid}").content.decode()
+    assert page.count(">New<") == 1
+    assert "New to the type" in page
+    assert '<span class="mono">temprature</span>' in page
+
+
 def test_history_can_be_downloaded_from_the_page(viewer: Client, acme: Tenant, pump: Device) -> None:
     with tenant_context(acme):
         store(pump, Metric.objects.get(), 20.5)
