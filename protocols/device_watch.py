@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from devices.credential_formats import slug_of_schema
 from devices.live import push_statuses
 from devices.status import STATUS_TIMER, device_status, next_change_at
 from devices.watch import NewStatus, SilentDevice, change_statuses, list_silent, next_silence_at, take_untold_changes
@@ -14,11 +15,13 @@ from iiot_site.lib.schemas import current_schema
 from protocols.device_incidents import LISTENER_GRACE, update_incidents
 from protocols.outages import Outages, load_down_listeners, load_outages, record_pulse
 from protocols.pulses import Pulse
+from protocols.selectors import find_backlog
 from tenants.timers import hasten_timers
 
 LOOK_AT_LEAST_EVERY = timedelta(minutes=5)
 LOOK_AT_MOST_EVERY = timedelta(seconds=2)
 WAIT_FOR_GATEWAY = timedelta(seconds=10)
+WAIT_FOR_TABLES = timedelta(seconds=5)
 WAIT_FOR_LISTENER = timedelta(seconds=60)
 
 
@@ -39,7 +42,12 @@ def _host() -> str:
 
 
 def watch_devices(*, now: datetime) -> datetime:
-    """Look at the devices of the current tenant; return when to look next. `now` must not be later than the last beat."""
+    """Look at the devices of the current tenant; return when to look next. `now` must not be later than the last beat.
+
+    Not while messages are held for it: what its devices sent is not known yet, so silence says nothing.
+    """
+    if find_backlog(tenant=slug_of_schema(current_schema())) is not None:
+        return now + WAIT_FOR_TABLES
     down = load_down_listeners(now=now)
     silent = list_silent(now=now, unheard=list(down))
     outages = load_outages(since=min((device.last_seen_at for device in silent), default=None))

@@ -11,7 +11,7 @@ from devices.models import Device, DeviceType, OfflineSeverity
 from devices.services import record_activity, save_device
 from protocols import device_watch
 from protocols.device_watch import beat, watch_devices
-from protocols.models import ListenerState, OutageGap, PlatformPulse
+from protocols.models import HeldBacklog, ListenerState, OutageGap, PlatformPulse
 from protocols.outages import record_door_pulse
 from protocols.services import Heartbeat, record_heartbeat
 from tenants.models import Tenant, Timer
@@ -328,3 +328,15 @@ def test_other_tenants_incidents_are_not_touched(world: World, make_device: Make
         assert not Incident.objects.exists()
     assert ListenerState.objects.count() == 1
     assert not Timer.objects.filter(schema=globex.schema_name).exists()
+
+
+def test_nobody_is_silent_while_messages_of_the_tenant_are_held(world: World, make_device: MakeDevice) -> None:
+    world.talking = [make_device().pk]
+    world.run(MINUTE)
+    backlog = HeldBacklog.objects.create(tenant="acme", since=world.now, messages=1)
+    world.talking = []
+    world.run(HOUR)
+    assert "offline" not in world.told
+    backlog.delete()
+    world.run(MINUTE)
+    assert world.told[-1] == "offline"
