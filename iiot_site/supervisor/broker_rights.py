@@ -17,7 +17,10 @@ def may_receive(username: str, topic: str) -> bool:
 
 def may_subscribe(username: str, topic_filter: str) -> bool:
     """Tell whether this login may subscribe at all; each delivery is checked again."""
-    return username == PLATFORM_USER or _own_part(username, topic_filter) is not None or topic_filter in _own(username, sparkplug_reads)
+    if username == PLATFORM_USER or _own_part(username, topic_filter) is not None:
+        return True
+    # Edge nodes by Eclipse Tahu's libraries ask for `spBv1.0/<group>/NCMD/<node>/#`.
+    return any(topic_filter in {own, own.removesuffix("/+") + "/#"} for own in _own(username, sparkplug_reads))
 
 
 def _own(username: str, topics: Callable[[str, str], list[str]]) -> list[str]:

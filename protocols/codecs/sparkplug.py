@@ -30,7 +30,7 @@ def decode_sparkplug(frame: bytes, *, max_bytes: int) -> list[Sample]:
         MessageError: a subclass that names what is wrong; nothing of the frame is usable then.
     """
     check_size(frame, max_bytes=max_bytes)
-    payload = parse_payload(frame)
+    payload = parse_payload(frame, max_bytes=max_bytes)
     if payload is None:
         raise MalformedSparkplugError("The message is no Sparkplug B payload (protobuf, names in UTF-8); check what the topic says it is.")
     if len(payload.metrics) > MAX_VALUES:

@@ -1,9 +1,11 @@
 """The protobuf messages of Sparkplug B, as far as telemetry needs them; fields not named here are skipped.
 
 Source: Eclipse Sparkplug 3.0.0 §6.4 (payload, metrics, data types), protobuf encoding. Described here in Python, so that
-no generated code lies about.
+no generated code lies about. Clients of the Tahu family compress on request: the payload then stands in the body of another one,
+whose uuid says so (`SPBV1.0_COMPRESSED`; zlib or gzip).
 """
 
+import zlib
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -14,7 +16,9 @@ _TYPES = {"double": 1, "float": 2, "uint64": 4, "bool": 8, "string": 9, "message
 
 # name: number, type, message type ("" for scalars), is repeated, is in the oneof
 _PAYLOAD = {"timestamp": (1, "uint64", "", False, False), "metrics": (2, "message", "Metric", True, False)}
-_PAYLOAD |= {"seq": (3, "uint64", "", False, False)}
+_PAYLOAD |= {"seq": (3, "uint64", "", False, False), "uuid": (4, "string", "", False, False), "body": (5, "bytes", "", False, False)}
+COMPRESSED = "SPBV1.0_COMPRESSED"
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 _METRIC = {
     "name": (1, "string", "", False, False),
     "alias": (2, "uint64", "", False, False),
@@ -65,8 +69,30 @@ _pool.Add(_describe())
 Payload: Any = message_factory.GetMessageClass(_pool.FindMessageTypeByName("iiot.sparkplug.Payload"))
 
 
-def parse_payload(frame: bytes) -> Any | None:
-    """Return the message in a frame; None where it is none, or names something in other than UTF-8."""
+def parse_payload(frame: bytes, *, max_bytes: int) -> Any | None:
+    """Return the message in a frame, unpacked if it is compressed; None where it is none, or names something in other than UTF-8.
+
+    What unpacks to more than `max_bytes`, or to something compressed, is none.
+    """
+    payload = _parse(frame)
+    if payload is None or payload.uuid != COMPRESSED:
+        return payload
+    unpacked = _unpack(payload.body, max_bytes)
+    inner = None if unpacked is None else _parse(unpacked)
+    return None if inner is None or inner.uuid == COMPRESSED else inner
+
+
+def _unpack(body: bytes, max_bytes: int) -> bytes | None:
+    """Return what was compressed; None where it is no stream, not whole, or too large."""
+    unpacking = zlib.decompressobj(_ZLIB_OR_GZIP)
+    try:
+        unpacked = unpacking.decompress(body, max_bytes + 1)
+    except zlib.error:
+        return None
+    return unpacked if unpacking.eof and len(unpacked) <= max_bytes else None
+
+
+def _parse(frame: bytes) -> Any | None:
     payload = Payload()
     try:
         payload.ParseFromString(frame)

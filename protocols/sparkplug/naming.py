@@ -41,7 +41,7 @@ def put_names(state: NodeState, address: SparkplugAddress, frame: bytes, *, is_r
 
     What cannot be read, or is larger than the codec takes, is returned as it is: the codec says what is wrong with it.
     """
-    payload = parse_payload(frame) if len(frame) <= max_bytes else None
+    payload = parse_payload(frame, max_bytes=max_bytes) if len(frame) <= max_bytes else None
     if payload is None or len(payload.metrics) > MAX_VALUES:
         return Named(frame, asks_for_birth=False, has_new_aliases=False)
     is_birth = address.kind in BIRTHS
@@ -68,11 +68,11 @@ def put_names(state: NodeState, address: SparkplugAddress, frame: bytes, *, is_r
     return Named(payload.SerializeToString() if is_changed else frame, asks, is_birth)
 
 
-def is_over(state: NodeState, address: SparkplugAddress, frame: bytes) -> bool:
+def is_over(state: NodeState, address: SparkplugAddress, frame: bytes, *, max_bytes: int) -> bool:
     """Return whether a death ends what is: the will of an earlier session may arrive after the birth of the next (§6.4.19)."""
     if address.kind != "NDEATH":
         return True
-    payload = parse_payload(frame)
+    payload = parse_payload(frame, max_bytes=max_bytes)
     birth_seq = None if payload is None else _read_birth_seq(payload)
     return birth_seq is None or state.birth_seq is None or birth_seq == state.birth_seq
 

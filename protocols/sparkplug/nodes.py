@@ -53,7 +53,7 @@ class EdgeNodes:
         """Take a death certificate; return whether it is that of the session that the node's last birth began."""
         if address.device:
             self.take(frame, address, is_repeated=is_repeated)  # a DDEATH is numbered as data is, an NDEATH is not (§6.4.2.2)
-        return is_over(self._find((address.group, address.node)), address, frame)
+        return is_over(self._find((address.group, address.node)), address, frame, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
 
     def _find(self, key: tuple[str, str]) -> NodeState:
         state = self._states.get(key)

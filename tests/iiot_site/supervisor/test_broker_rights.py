@@ -52,6 +52,13 @@ def test_a_devices_second_name_has_the_rights_of_its_first() -> None:
     assert not may_publish(f"{PUMP}~2", "t/acme/fan/telemetry")
 
 
+def test_an_edge_node_subscribes_to_its_commands_in_either_way() -> None:
+    for topic_filter in ("spBv1.0/acme/NCMD/pump", "spBv1.0/acme/NCMD/pump/#", "spBv1.0/acme/DCMD/pump/+", "spBv1.0/acme/DCMD/pump/#"):
+        assert may_subscribe(PUMP, topic_filter)
+    for topic_filter in ("spBv1.0/acme/NCMD/fan/#", "spBv1.0/acme/NCMD/#", "spBv1.0/globex/NCMD/pump/#", "spBv1.0/#"):
+        assert not may_subscribe(PUMP, topic_filter)
+
+
 def test_wildcards_across_devices_cannot_be_subscribed_to() -> None:
     assert may_subscribe(PUMP, "t/acme/pump/#")
     assert not may_subscribe(PUMP, "#")

@@ -1,5 +1,8 @@
 """A real broker, and a listener that runs in this process."""
 
+import getpass
+import socket
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,8 +13,11 @@ import pytest
 from django.conf import settings
 from paho.mqtt.enums import CallbackAPIVersion
 
+from iiot_site.lib.broker_logins import PLATFORM_USER, acl_text
+from iiot_site.lib.broker_password import hash_broker_password
 from protocols.mqtt.address import BrokerAddress, parse_broker_url
 from protocols.mqtt.listener import MqttListener
+from tests.platform import free_port
 from tests.protocols.running import running
 from tests.waiting import wait_until
 
@@ -71,3 +77,23 @@ def run_listener(broker: BrokerAddress, client_id: str, transactional_db: None, 
             yield listener
 
     return run
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[BrokerAddress]:
+    """A mosquitto with the password file and the rights that the platform writes."""
+    (tmp_path / "passwords").write_text(f"{PLATFORM_USER}:{hash_broker_password('platform')}\n")
+    (tmp_path / "acl").write_text(acl_text([]))
+    port = free_port()
+    lines = [f"user {getpass.getuser()}", f"pid_file {tmp_path}/pid", f"listener {port} 127.0.0.1", "allow_anonymous false"]
+    lines += [f"password_file {tmp_path}/passwords", f"acl_file {tmp_path}/acl"]
+    (tmp_path / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+    with subprocess.Popen(["mosquitto", "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: answers(port))
+        yield BrokerAddress("127.0.0.1", port, PLATFORM_USER, "platform", uses_tls=False)
+        process.terminate()

@@ -1,6 +1,5 @@
 """Devices with certificates, by mosquitto's own clients, through the TLS door and a mosquitto that our login sync feeds."""
 
-import getpass
 import shutil
 import socket
 import ssl
@@ -18,8 +17,6 @@ from django_tenants.utils import tenant_context
 
 from devices.models import Device, DeviceCredential
 from devices.services import issue_credential, revoke_credential
-from iiot_site.lib.broker_logins import PLATFORM_USER, acl_text
-from iiot_site.lib.broker_password import hash_broker_password
 from protocols.login_sync import LoginSync
 from protocols.management.commands.mqtt_tls import make_door
 from protocols.mqtt import tls_door
@@ -32,7 +29,6 @@ from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.devices.certificates import Identity, as_der, as_pem, make_identity
-from tests.platform import free_port
 from tests.protocols.running import running
 from tests.waiting import wait_until
 
@@ -68,28 +64,8 @@ class Site:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 
-def answers(port: int) -> bool:
-    with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[BrokerAddress]:
-    """A mosquitto with the password file and the rights that the platform writes."""
-    (tmp_path / "passwords").write_text(f"{PLATFORM_USER}:{hash_broker_password('platform')}\n")
-    (tmp_path / "acl").write_text(acl_text([]))
-    port = free_port()
-    lines = [f"user {getpass.getuser()}", f"pid_file {tmp_path}/pid", f"listener {port} 127.0.0.1", "allow_anonymous false"]
-    lines += [f"password_file {tmp_path}/passwords", f"acl_file {tmp_path}/acl"]
-    (tmp_path / "mosquitto.conf").write_text("\n".join(lines) + "\n")
-    with subprocess.Popen(["mosquitto", "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL) as process:
-        wait_until(lambda: answers(port))
-        yield BrokerAddress("127.0.0.1", port, PLATFORM_USER, "platform", uses_tls=False)
-        process.terminate()
-
-
-@pytest.fixture
-def site(acme: Tenant, make_device: MakeDevice, broker: BrokerAddress, tmp_path: Path) -> Iterator[Site]:
+def site(acme: Tenant, make_device: MakeDevice, own_broker: BrokerAddress, tmp_path: Path) -> Iterator[Site]:
     """acme with pump-7 and pump-8, a listener that feeds the broker its logins, and the door."""
     with tenant_context(acme):
         for key in ("pump-7", "pump-8"):
@@ -103,8 +79,8 @@ def site(acme: Tenant, make_device: MakeDevice, broker: BrokerAddress, tmp_path:
     files = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem")
     ready, open_ = tmp_path / "ready", tmp_path / "open"
     sync = LoginSync(PasswordFile(tmp_path / "passwords", tmp_path / "pid"))
-    listener = MqttListener(broker, client_id="listener", ready_file=ready, login_sync=sync)
-    door = TlsDoor(bind="127.0.0.1", port=0, files=files, broker=(broker.host, broker.port), ready_file=open_)
+    listener = MqttListener(own_broker, client_id="listener", ready_file=ready, login_sync=sync)
+    door = TlsDoor(bind="127.0.0.1", port=0, files=files, broker=(own_broker.host, own_broker.port), ready_file=open_)
     with running(listener, ready_file=ready), running(door, ready_file=open_):
         yield Site(door.port, authority, tmp_path)
         sync.stop()

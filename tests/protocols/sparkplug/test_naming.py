@@ -1,5 +1,7 @@
 """Names in place of aliases, and when a node is asked for its births."""
 
+import gzip
+import zlib
 from typing import Any
 
 import pytest
@@ -47,6 +49,38 @@ def test_a_birth_brings_values_and_names_the_aliases_of_data() -> None:
     state = NodeState()
     assert take(state, "NBIRTH", BIRTH) == ({"Temperature": 21.5, "Running": True}, False)
     assert take(state, "NDATA", frame(1, {"alias": 1, "datatype": 9, "float_value": 22.5})) == ({"Temperature": 22.5}, False)
+
+
+def pack(body: bytes) -> bytes:
+    """Return a payload that holds another one, as Tahu's libraries compress."""
+    payload = Payload(uuid="SPBV1.0_COMPRESSED", body=body)
+    payload.metrics.add(name="algorithm", datatype=12, string_value="GZIP")
+    return bytes(payload.SerializeToString())
+
+
+@pytest.mark.parametrize("compress", [zlib.compress, gzip.compress])
+def test_a_compressed_payload_counts_as_what_is_in_it(compress: Any) -> None:
+    state = NodeState()
+    assert take(state, "NBIRTH", pack(compress(BIRTH))) == ({"Temperature": 21.5, "Running": True}, False)
+    data = frame(1, {"alias": 1, "datatype": 9, "float_value": 22.5})
+    assert take(state, "NDATA", pack(compress(data))) == ({"Temperature": 22.5}, False)
+    assert take(state, "NDATA", frame(3, {"alias": 1, "datatype": 9, "float_value": 23.5})) == ({"Temperature": 23.5}, True)  # 2 is missing
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        zlib.compress(BIRTH)[:-4],
+        zlib.compress(bytes(CONTEXT.max_bytes + 1)),
+        zlib.compress(pack(zlib.compress(BIRTH))),
+    ],
+)
+def test_what_does_not_unpack_or_unpacks_to_too_much_is_refused(body: bytes) -> None:
+    with pytest.raises(MessageError) as refused:
+        take(NodeState(), "NBIRTH", pack(body))
+    assert refused.value.code == "malformed_sparkplug"
 
 
 def test_aliases_count_over_a_node_and_its_devices() -> None:
