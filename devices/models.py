@@ -278,6 +278,7 @@ class StatusChange(models.Model):
         indexes = [
             models.Index(fields=["device", "-at"]),
             models.Index(fields=["id"], condition=models.Q(is_told=False), name="status_change_untold"),
+            models.Index(fields=["at"], name="status_change_age"),  # the watch forgets the old ones, every two seconds
         ]
 
     def __str__(self) -> str:

@@ -15,6 +15,15 @@ from rules.types import StateKey
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
+_KEYS = """
+FROM unnest(%s::uuid[], %s::integer[], %s::smallint[]) AS k(rule_id, device_id, metric_id)
+JOIN rules_rulestate s USING (rule_id, device_id, metric_id)
+"""
+_FIND_SQL = f"SELECT s.rule_id, s.device_id, s.metric_id {_KEYS}"
+_LOCK_SQL = f"""
+SELECT s.rule_id, s.device_id, s.metric_id, s.id, s.is_firing, s.since, s.last_ts, s.last_value {_KEYS}
+ORDER BY s.rule_id, s.device_id, s.metric_id FOR UPDATE OF s
+"""
 _WRITE_SQL = """
 UPDATE rules_rulestate AS s
 SET is_firing = v.is_firing, since = v.since, last_ts = v.last_ts, last_value = v.last_value
@@ -50,26 +59,24 @@ class StoredState:
 
 
 def lock_states(keys: Collection[StateKey]) -> dict[StateKey, StoredState]:
-    """Return the states of all `keys`, locked; what is missing is created.
+    """Return the states of all `keys` and no others, locked; what is missing is created.
 
     Everybody creates and then locks in the order of the keys, so concurrent batches wait for each other in turn.
     """
-    rule_ids = {key.rule_id for key in keys}
-    device_ids = {key.device_id for key in keys}
-    metric_ids = {key.metric_id for key in keys}
-    rows = RuleState.objects.filter(rule_id__in=rule_ids, device_id__in=device_ids, metric_id__in=metric_ids)
-    known = {StateKey(*row) for row in rows.values_list("rule_id", "device_id", "metric_id")}
-    missing = sorted(set(keys) - known)
+    columns = ([key.rule_id for key in keys], [key.device_id for key in keys], [key.metric_id for key in keys])
+    with connection.cursor() as cursor:
+        cursor.execute(_FIND_SQL, columns)
+        known = {StateKey(*row) for row in cursor.fetchall()}
     RuleState.objects.bulk_create(
         [
             RuleState(rule_id=key.rule_id, device_id=key.device_id, metric_id=key.metric_id, since=NEVER, last_ts=NEVER, last_value=0)
-            for key in missing
+            for key in sorted(set(keys) - known)
         ],
         ignore_conflicts=True,
     )
-    locked = rows.order_by("rule_id", "device_id", "metric_id").select_for_update(of=("self",))
-    fields = locked.values_list("rule_id", "device_id", "metric_id", "id", "is_firing", "since", "last_ts", "last_value")
-    return {StateKey(*row[:3]): StoredState(*row[3:]) for row in fields}
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_SQL, columns)
+        return {StateKey(*row[:3]): StoredState(*row[3:]) for row in cursor.fetchall()}
 
 
 def write_states(states: Iterable[StoredState]) -> None:

@@ -26,12 +26,12 @@ SELECT bucket, listener, sum(received)::bigint, sum(stored)::bigint, sum(duplica
     coalesce(by_reason, '{}')::text, sum(messages)::bigint, sum(messages_repeated)::bigint, sum(messages_rejected)::bigint
 FROM chosen LEFT JOIN reasons USING (bucket, listener) GROUP BY bucket, listener, by_reason ORDER BY bucket, listener
 """
-_COUNT_BROKEN_SQL = """
+_BROKEN_SQL = """
 SELECT minute, listener, slot FROM telemetry_ingestledger AS ledger
 WHERE received <> stored + duplicate + rejected
 OR rejected <> (SELECT coalesce(sum(value::bigint), 0) FROM jsonb_each_text(rejected_by_reason))
 OR stored <> (SELECT coalesce(sum(value::bigint), 0) FROM jsonb_each_text(stored_by_day))
-ORDER BY minute, listener, slot
+ORDER BY minute, listener, slot LIMIT %s
 """
 # One statement sees one snapshot, and ledger and readings are committed together: the days agree even under load.
 _COMPARE_SQL = """
@@ -70,10 +70,10 @@ def _row(columns: list[Any]) -> LedgerRow:
     return LedgerRow(*columns)
 
 
-def list_broken_entries() -> list[tuple[datetime, str, int]]:
-    """Return minute, listener and slot of the entries of the current tenant that do not add up."""
+def list_broken_entries(*, limit: int = 100) -> list[tuple[datetime, str, int]]:
+    """Return minute, listener and slot of entries of the current tenant that do not add up, the oldest first."""
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT_BROKEN_SQL)
+        cursor.execute(_BROKEN_SQL, [limit])
         return list(cursor.fetchall())
 
 

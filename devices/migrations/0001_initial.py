@@ -627,4 +627,8 @@ class Migration(migrations.Migration):
             model_name="statuschange",
             index=models.Index(condition=models.Q(("is_told", False)), fields=["id"], name="status_change_untold"),
         ),
+        migrations.AddIndex(
+            model_name="statuschange",
+            index=models.Index(fields=["at"], name="status_change_age"),
+        ),
     ]

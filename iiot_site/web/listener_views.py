@@ -26,6 +26,14 @@ TITLES = {"mqtt": "MQTT", "amqp": "AMQP", "coap": "CoAP", "opcua": "OPC UA", "mo
 
 
 @dataclass(frozen=True, slots=True)
+class Ledgers:
+    """The tenant's ledger: the minutes of the span that rates are from, and the day that refusals are counted over."""
+
+    recent: Sequence[LedgerRow]
+    day: Sequence[LedgerRow]
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """What this tenant sent through one listener: messages and values a second over five minutes, refusals over a day."""
 
@@ -82,7 +90,7 @@ def show_listeners(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     permissions = request.membership.permissions  # type: ignore[attr-defined]  # set by the middleware
     sees_traffic = allows(permissions, "telemetry:read")
-    ledger = load_ledger(start=now - REASONS_SPAN, end=now + timedelta(minutes=1), bucket="minute") if sees_traffic else []
+    ledger = load_ledgers(now) if sees_traffic else Ledgers([], [])
     context: dict[str, object] = {
         "rows": make_rows(list(ListenerState.objects.order_by("name", "number")), ledger, now),
         "sees_traffic": sees_traffic,
@@ -96,7 +104,15 @@ def show_listeners(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def make_rows(processes: Sequence[ListenerState], ledger: Sequence[LedgerRow], now: datetime) -> list[Row]:
+def load_ledgers(now: datetime) -> Ledgers:
+    """Add up in the database, which has an entry a minute and listener: the page asks again every few seconds."""
+    end = now + timedelta(minutes=1)
+    return Ledgers(
+        load_ledger(start=now - RATE_SPAN, end=end, bucket="minute"), load_ledger(start=now - REASONS_SPAN, end=end, bucket="day")
+    )
+
+
+def make_rows(processes: Sequence[ListenerState], ledgers: Ledgers, now: datetime) -> list[Row]:
     """Put processes and what came through them side by side, in order of their names."""
     by_name: dict[str, list[Process]] = {}
     for process in processes:
@@ -106,18 +122,19 @@ def make_rows(processes: Sequence[ListenerState], ledger: Sequence[LedgerRow], n
             name=name,
             title=TITLES.get(name, name),
             processes=by_name.get(name, ()),
-            traffic=sum_traffic([row for row in ledger if row.listener == name], now),
+            traffic=sum_traffic(name, ledgers),
         )
-        for name in sorted(by_name.keys() | {row.listener for row in ledger})
+        for name in sorted(by_name.keys() | {row.listener for row in ledgers.day})
     ]
 
 
-def sum_traffic(rows: Sequence[LedgerRow], now: datetime) -> Traffic:
-    """Add up one listener's minutes."""
-    recent = [row for row in rows if row.time >= now - RATE_SPAN]
+def sum_traffic(listener: str, ledgers: Ledgers) -> Traffic:
+    """Add up what came through one listener."""
+    recent = [row for row in ledgers.recent if row.listener == listener]
     reasons: Counter[str] = Counter()
-    for row in rows:
-        reasons.update(row.rejected_by_reason)
+    for row in ledgers.day:
+        if row.listener == listener:
+            reasons.update(row.rejected_by_reason)
     seconds = RATE_SPAN.total_seconds()
     return Traffic(
         messages_per_second=sum(row.messages for row in recent) / seconds,

@@ -230,6 +230,13 @@ def test_another_tenants_ledger_stays_out_of_sight(
 # --- check_ledger
 
 
+def test_of_many_broken_entries_some_are_listed(pump: Device, now: datetime, make_message: MakeMessage) -> None:
+    for minutes in range(3):
+        process(now - timedelta(minutes=minutes), make_message('{"temperature": 1}'))
+    IngestLedger.objects.update(received=7)
+    assert [minute for minute, _, _ in list_broken_entries(limit=2)] == sorted(IngestLedger.objects.values_list("minute", flat=True))[:2]
+
+
 def test_the_check_finds_readings_that_are_gone_and_entries_that_do_not_add_up(
     pump: Device, now: datetime, make_message: MakeMessage
 ) -> None:

@@ -33,8 +33,8 @@ class Command(BaseCommand):
 
     def _is_right(self, tenant: Tenant) -> bool:
         with tenant_context(tenant):
-            broken, differences = list_broken_entries(), list_day_differences()
-        for minute, listener, slot in broken[:LINES_SHOWN]:
+            broken, differences = list_broken_entries(limit=LINES_SHOWN), list_day_differences()
+        for minute, listener, slot in broken:
             self.stderr.write(f"{tenant.slug}: {minute:%Y-%m-%d %H:%M} {listener} (slot {slot}) does not add up")
         for difference in differences[:LINES_SHOWN]:
             self.stderr.write(
