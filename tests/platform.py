@@ -91,19 +91,29 @@ def free_port() -> int:
 
 
 def start_process(folder: Path, *, port: int, fast: bool) -> "subprocess.Popen[bytes]":
-    """Start `manage.py up` in this folder and return its process; `fast` leaves out what only a power cut would need."""
+    """Start `manage.py up` and return its process once the platform is ready."""
+    process = launch_process(folder, port=port, fast=fast)
+    wait_until_up(process, folder)
+    return process
+
+
+def launch_process(folder: Path, *, port: int, fast: bool) -> "subprocess.Popen[bytes]":
+    """Start `manage.py up` in this folder and return its process at once; `fast` leaves out what only a power cut would need."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
     env |= {"IIOT_DATA_DIR": str(folder), "IIOT_HTTP_PORT": str(port), "IIOT_SIMULATE": "0", "IIOT_PG_FAST": "1" if fast else "0"}
     env["IIOT_PLANT_NETWORKS"] = "127.0.0.0/8,10.0.0.0/8"  # the machines of tests run beside them; the documentation names some elsewhere
+    with (folder / "up.log").open("wb") as log:
+        return subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
+
+
+def wait_until_up(process: "subprocess.Popen[bytes]", folder: Path) -> None:
+    """Wait until the platform says that it is ready."""
     output = folder / "up.log"
-    with output.open("wb") as log:
-        process = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + START_SECONDS
     while b"Ready: " not in output.read_bytes():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the platform did not start:\n{output.read_text()[-4000:]}")
         time.sleep(0.1)
-    return process
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from iiot_site.supervisor.guardian import RUN_VARIABLE, marked_processes, signal_all
 
@@ -32,6 +33,27 @@ async def _always() -> bool:
     return True
 
 
+class RunningProcess(Protocol):
+    """A process that was started: `asyncio.subprocess.Process`, or one that the fork server watches."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+    def send_signal(self, signal: int, /) -> None: ...
+
+
+async def run_program(spec: "ProcessSpec", output: int, *, stdin: int = asyncio.subprocess.DEVNULL) -> RunningProcess:
+    """Start a process in a session of its own; `output` is the descriptor of its log."""
+    return await asyncio.create_subprocess_exec(
+        *spec.argv, stdin=stdin, stdout=output, stderr=output, cwd=spec.cwd, env=dict(spec.env), start_new_session=True
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProcessSpec:
     """How to run one process and how to know that it serves."""
@@ -43,6 +65,7 @@ class ProcessSpec:
     env: Mapping[str, str]
     is_ready: Callable[[], Awaitable[bool]] = _always
     before_start: Callable[[], None] = field(default=lambda: None)
+    launch: Callable[["ProcessSpec", int], Awaitable[RunningProcess]] = run_program
     stop_signal: signal.Signals = signal.SIGTERM
     force_signal: signal.Signals = signal.SIGKILL
 
@@ -90,7 +113,7 @@ class Child:
         self.restarts = 0
         self.ready = asyncio.Event()
         self._on_change = on_change
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: RunningProcess | None = None
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -148,15 +171,7 @@ class Child:
         self.spec.before_start()
         log = open_log(self.spec.log)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self.spec.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.spec.cwd,
-                env=dict(self.spec.env),
-                start_new_session=True,
-            )
+            self._process = await self.spec.launch(self.spec, log)
         finally:
             os.close(log)
         if self._stop.is_set():

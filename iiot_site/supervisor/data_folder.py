@@ -107,7 +107,7 @@ class FolderLock:
             except BlockingIOError:
                 pid = self._holder()
                 if pid and time.monotonic() < deadline and not _is_alive(pid):
-                    time.sleep(0.1)
+                    time.sleep(0.05)
                     continue
                 raise AlreadyRunningError(folder=str(self._folder.root), pid=pid) from None
             os.truncate(self.fd, 0)

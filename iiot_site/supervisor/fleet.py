@@ -64,7 +64,6 @@ class StartedServers:
     addresses: Mapping[str, str]
     is_private_database: bool
     is_new_database: bool
-    has_amqp: bool
 
 
 class Fleet:
@@ -74,41 +73,55 @@ class Fleet:
         self._supervisor = supervisor
         self._prefer_standard_ports = prefer_standard_ports
         self._with_simulated_plant = with_simulated_plant
-        self._late: PrivateServer | None = None
+        self._choices: dict[Need, Choice] = {}
+        self._servers: dict[Need, PrivateServer] = {}
+        self._addresses: dict[str, str] = {}
+
+    def choose(self) -> None:
+        """Choose the servers and their ports, and tell their addresses; nothing is started yet.
+
+        Raises: ServerMissingError
+        """
+        supervisor = self._supervisor
+        choices = self._choices = choose_servers(supervisor.folder, supervisor.env)
+        servers = self._servers = self._build(choices)
+        urls = {need: choice.url for need, choice in choices.items()} | {need: s.url for need, s in servers.items()}
+        addresses = {need.variable: urls[need] for need in NEEDS} | self._public(MQTT, urls[MQTT]) | self._public(AMQP, urls[AMQP])
+        addresses |= self._coap() | self._opcua() | self._simulated_plant()
+        self._addresses = addresses
+        supervisor.publish_addresses(addresses)
 
     async def start(self) -> StartedServers:
         """Start all servers and wait for those that the platform cannot do without.
 
-        Raises: ServerMissingError, StepFailedError
+        Raises: StepFailedError
         """
-        supervisor = self._supervisor
-        choices = choose_servers(supervisor.folder, supervisor.env)
-        servers = self._build(choices)
-        urls = {need: choice.url for need, choice in choices.items()} | {need: s.url for need, s in servers.items()}
-        addresses = {need.variable: urls[need] for need in NEEDS} | self._public(MQTT, urls[MQTT]) | self._public(AMQP, urls[AMQP])
-        addresses |= self._coap() | self._opcua() | self._simulated_plant()
-        supervisor.publish_addresses(addresses)
+        supervisor, choices, servers = self._supervisor, self._choices, self._servers
         waiting = [self._bring_up(servers[need]) for need in servers if need != AMQP]
         waiting += [self._reach(choice) for choice in choices.values() if choice.source == Source.ENVIRONMENT]
-        self._late = servers.get(AMQP)
         await asyncio.gather(*waiting)
         if choices[AMQP].source == Source.OFF:
             supervisor.note_server(AMQP.name, State.OFF)
             supervisor.console.step(AMQP.name, f"off; to have AMQP: {AMQP.hint}")
         postgres = servers.get(POSTGRES)
         return StartedServers(
-            addresses=addresses,
+            addresses=self._addresses,
             is_private_database=postgres is not None,
             is_new_database=isinstance(postgres, PostgresServer) and postgres.is_new,
-            has_amqp=choices[AMQP].source != Source.OFF,
         )
+
+    @property
+    def has_amqp(self) -> bool:
+        """Whether there is an AMQP broker."""
+        return self._choices[AMQP].source != Source.OFF
 
     async def start_late(self) -> None:
         """Start RabbitMQ: its 5 s on both cores would hold up the platform, which does without it."""
-        if self._late is None:
+        late = self._servers.get(AMQP)
+        if late is None:
             return
         try:
-            await self._bring_up(self._late)
+            await self._bring_up(late)
         except StoppedError:
             return
         except SupervisorError as error:

@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 
 RUN_VARIABLE = "IIOT_SUPERVISOR_RUN"
-_TERM_SECONDS, _QUIT_SECONDS, _KILL_SECONDS = 3.0, 2.0, 3.0
+PROCESS_VARIABLE = "IIOT_PROCESS"  # only processes of the platform itself have it
+_OWN_SECONDS, _TERM_SECONDS, _QUIT_SECONDS, _KILL_SECONDS = 0.7, 3.0, 2.0, 3.0
+_POLL_SECONDS = 0.05
 
 
 def marked_processes(*marks: str, session: int | None = None) -> list[int]:
@@ -41,26 +43,46 @@ def signal_all(pids: list[int], signal_number: int) -> None:
 def end_marked(*marks: str, term_seconds: float = _TERM_SECONDS) -> bool:
     """End every process that carries the marks: politely, then PostgreSQL at once but safely, then by force.
 
-    Returns whether all are gone.
+    The platform's own processes get less time than servers, which write down what they hold: without a database a listener
+    would wait for it, and nothing is lost with a process that is killed. Returns whether all are gone.
     """
-    for signal_number, seconds in (
-        (signal.SIGTERM, term_seconds),
-        (signal.SIGQUIT, _QUIT_SECONDS),
-        (signal.SIGKILL, _KILL_SECONDS),
-    ):
-        pids = marked_processes(*marks)
-        for pid in pids:
-            # SIGQUIT is PostgreSQL's immediate shutdown; for the others it would be a core dump.
-            is_quit = signal_number == signal.SIGQUIT and not _is_postgres(pid)
-            signal_all([pid], signal.SIGKILL if is_quit else signal_number)
+    own_seconds = min(term_seconds, _OWN_SECONDS)
+    phases = (
+        (_terminate, own_seconds),
+        (_kill_own, term_seconds - own_seconds),
+        (_quit, _QUIT_SECONDS),
+        (_kill, _KILL_SECONDS),
+    )
+    for end, seconds in phases:
+        for pid in marked_processes(*marks):
+            end(pid)
         deadline = time.monotonic() + seconds
         while marked_processes(*marks):
             if time.monotonic() > deadline:
                 break
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
         else:
             return True
     return False
+
+
+def _terminate(pid: int) -> None:
+    signal_all([pid], signal.SIGTERM)
+
+
+def _kill_own(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        if f"\0{PROCESS_VARIABLE}=".encode() in b"\0" + Path(f"/proc/{pid}/environ").read_bytes():
+            _kill(pid)
+
+
+def _quit(pid: int) -> None:
+    """Shut PostgreSQL down immediately; for the others SIGQUIT would be a core dump."""
+    signal_all([pid], signal.SIGQUIT if _is_postgres(pid) else signal.SIGKILL)
+
+
+def _kill(pid: int) -> None:
+    signal_all([pid], signal.SIGKILL)
 
 
 def _is_postgres(pid: int) -> bool:

@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iiot_site.supervisor.child import ProcessSpec
 from iiot_site.supervisor.data_folder import DataFolder
 from iiot_site.supervisor.errors import SupervisorError
+from iiot_site.supervisor.forks import Forks
 from iiot_site.supervisor.probes import is_http_live
 from iiot_site.supervisor.servers import with_death_signal
 
+LOADER = "loader"
+PRELOAD = "iiot_site.preload"
 _QUEUES = "default,rules,alerting"
 _WEBSOCKET_FRAME_BYTES = "65536"
 
@@ -41,11 +44,18 @@ class WebAddress:
 class Plan:
     """Builds the process specifications of one start."""
 
-    def __init__(self, *, base: Path, folder: DataFolder, env: Mapping[str, str], web: WebAddress) -> None:
+    def __init__(self, *, base: Path, folder: DataFolder, env: Mapping[str, str], web: WebAddress, forks: Forks) -> None:
         self._base = base
         self._folder = folder
         self._env = env
         self._web = web
+        self._forks = forks
+
+    def loader(self) -> ProcessSpec:
+        """What the worker, beat and the listeners are forked from."""
+        return self._forks.spec(
+            name=LOADER, log=self._folder.log / f"{LOADER}.log", cwd=self._base, env={**self._env, "IIOT_PROCESS": LOADER}
+        )
 
     def web(self) -> ProcessSpec:
         """HTTP and WebSocket."""
@@ -59,26 +69,27 @@ class Plan:
         async def is_live() -> bool:
             return await is_http_live(self._web.probe_host, self._web.port, path="/health/live", host_header=host_header)
 
-        return self._process("web", argv, is_ready=is_live)
+        # Not forked: it has settings of its own, and loads while the others do.
+        return with_death_signal(self._process("web", argv, is_ready=is_live))
 
     def worker(self) -> ProcessSpec:
         """Celery tasks."""
-        argv = ["-m", "celery", "-A", "iiot_site", "worker", "-Q", _QUEUES, "--concurrency", "2", "-n", "worker@%h"]
+        argv = ["-m", "celery", "-A", "iiot_site", "--skip-checks", "worker", "-Q", _QUEUES, "--concurrency", "2", "-n", "worker@%h"]
         # Mingle and gossip only matter among several workers, and hold up the start by a second.
-        return self._process("worker", [*argv, "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
+        return self._forked("worker", [*argv, "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
 
     def beat(self) -> ProcessSpec:
         """Celery's clock."""
-        argv = ["-m", "celery", "-A", "iiot_site", "beat", "--pidfile=", "--loglevel", "INFO"]
-        return self._process("beat", [*argv, "--scheduler", "django_celery_beat.schedulers:DatabaseScheduler"])
+        argv = ["-m", "celery", "-A", "iiot_site", "--skip-checks", "beat", "--pidfile=", "--loglevel", "INFO"]
+        return self._forked("beat", [*argv, "--scheduler", "django_celery_beat.schedulers:DatabaseScheduler"])
 
     def listener(self, protocol: str) -> ProcessSpec:
-        """One protocol's listener."""
-        return self._process(f"listen-{protocol}", ["manage.py", "listen", protocol])
+        """One protocol's listener. It skips Django's checks, which would load all pages: 0.7 s and 40 MiB; `up` runs them once."""
+        return self._forked(f"listen-{protocol}", ["manage.py", "listen", protocol, "--skip-checks"])
 
     def tls_doors(self) -> list[ProcessSpec]:
         """The TLS door before our own MQTT broker, where there is a certificate for it."""
-        return [self._process("mqtt-tls", ["manage.py", "mqtt_tls"])] if self._env.get("IIOT_MQTT_TLS_CERT") else []
+        return [self._forked("mqtt-tls", ["manage.py", "mqtt_tls", "--skip-checks"])] if self._env.get("IIOT_MQTT_TLS_CERT") else []
 
     def simulator(self) -> ProcessSpec:
         """The demo's devices."""
@@ -86,7 +97,14 @@ class Plan:
         async def always() -> bool:
             return True
 
-        return self._process("simulate", ["manage.py", "simulate"], is_ready=always)
+        return self._forked("simulate", ["manage.py", "simulate"], is_ready=always)
+
+    def step(self, *arguments: str) -> ProcessSpec:
+        """A management command that runs to its end."""
+        return self._forked(arguments[0], ["manage.py", *arguments])
+
+    def _forked(self, name: str, argv: list[str], *, is_ready: Callable[[], Awaitable[bool]] | None = None) -> ProcessSpec:
+        return replace(self._process(name, argv, is_ready=is_ready), launch=self._forks.fork)
 
     def _process(self, name: str, argv: list[str], *, is_ready: Callable[[], Awaitable[bool]] | None = None) -> ProcessSpec:
         ready_file = self._folder.run / f"{name}.ready"
@@ -94,14 +112,12 @@ class Plan:
         async def has_ready_file() -> bool:
             return ready_file.exists()
 
-        return with_death_signal(
-            ProcessSpec(
-                name=name,
-                argv=(sys.executable, *argv),
-                log=self._folder.log / f"{name}.log",
-                cwd=self._base,
-                env={**self._env, "IIOT_READY_FILE": str(ready_file), "IIOT_PROCESS": name},
-                is_ready=is_ready or has_ready_file,
-                before_start=lambda: ready_file.unlink(missing_ok=True),
-            )
+        return ProcessSpec(
+            name=name,
+            argv=(sys.executable, *argv),
+            log=self._folder.log / f"{name}.log",
+            cwd=self._base,
+            env={**self._env, "IIOT_READY_FILE": str(ready_file), "IIOT_PROCESS": name},
+            is_ready=is_ready or has_ready_file,
+            before_start=lambda: ready_file.unlink(missing_ok=True),
         )

@@ -1,19 +1,20 @@
 """`make up`: servers, one-shot steps, processes, `Ready`, and a clean end."""
 
 import asyncio
+import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from iiot_site.supervisor.child import Child, die_with_parent, open_log
+from iiot_site.supervisor.child import Child, RunningProcess, open_log
 from iiot_site.supervisor.console import Console, tail
 from iiot_site.supervisor.data_folder import DataFolder
-from iiot_site.supervisor.errors import StepFailedError, SupervisorError
+from iiot_site.supervisor.errors import StepFailedError, StoppedError, SupervisorError
 from iiot_site.supervisor.fleet import Fleet, StartedServers
-from iiot_site.supervisor.plan import Plan, WebAddress
+from iiot_site.supervisor.forks import Forks
+from iiot_site.supervisor.plan import PRELOAD, Plan, WebAddress
 from iiot_site.supervisor.ports import is_free
 from iiot_site.supervisor.stamps import Stamps, digest_of
 from iiot_site.supervisor.supervisor import Supervisor
@@ -29,6 +30,8 @@ class Platform:
         self._base = base
         self._web = web
         self._stamps = Stamps(supervisor.folder.run / "stamps.json")
+        self._forks = Forks(PRELOAD)
+        self._plan = Plan(base=base, folder=supervisor.folder, env=supervisor.env, web=web, forks=self._forks)
         self._with_demo = supervisor.env.get("IIOT_DEMO") != "0"
         self._with_simulator = self._with_demo and supervisor.env.get("IIOT_SIMULATE") != "0"
 
@@ -37,18 +40,23 @@ class Platform:
 
         Raises: SupervisorError
         """
+        fleet = Fleet(self._supervisor, prefer_standard_ports=True, with_simulated_plant=self._with_simulator)
+        fleet.choose()
+        self._loader = self._supervisor.start_process(self._plan.loader())  # it loads while the servers start
         static = asyncio.create_task(self._collect_static())
+        amqp: asyncio.Task[None] | None = None
         try:
-            fleet = Fleet(self._supervisor, prefer_standard_ports=True, with_simulated_plant=self._with_simulator)
             servers = await fleet.start()
+            if not servers.is_new_database:  # the first start has more urgent work for both cores
+                amqp = asyncio.create_task(self._start_amqp(fleet))
             late = await self._steps(servers)
             await static
+            self._announce(await self._start_processes())
+            with contextlib.suppress(StoppedError):  # we are up: what is late may be stopped as well
+                await (amqp or self._start_amqp(fleet))
+                await self._run_late(late)
         finally:
-            static.cancel()
-        children = await self._start_processes()
-        self._announce(children)
-        await self._start_late(fleet, has_amqp=servers.has_amqp)
-        await self._run_late(late)
+            await _cancel(static, amqp)
         await self._supervisor.stopping.wait()
 
     # --- steps
@@ -68,7 +76,7 @@ class Platform:
         if servers.is_new_database:
             self._stamps.forget("migrations", "demo")
         migrations = digest_of([*self._base.glob("*/migrations"), self._base / "requirements.lock"])
-        late: list[tuple[str, str]] = []
+        late = [("check", "settings and models are sound")]
         if servers.is_private_database and self._stamps.is_done("migrations", migrations):
             late.append(("migrate_tenants", "every tenant is up to date"))
         else:
@@ -99,65 +107,65 @@ class Platform:
 
         Raises: StepFailedError
         """
-        self._supervisor.raise_if_stopping()
-        name, started = arguments[0], time.monotonic()
-        path = self._supervisor.folder.log / f"{name}.log"
-        log = open_log(path)
-        argv = die_with_parent((sys.executable, "manage.py", *arguments), signal.SIGTERM)
+        started = time.monotonic()
+        await self._supervisor.wait_ready(self._loader, timeout_seconds=_READY_SECONDS)
+        spec = self._plan.step(*arguments)
+        log = open_log(spec.log)
+        output, theirs = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                cwd=self._base,
-                env=dict(self._supervisor.env),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-            code = await self._show(process, name)
+            process = await self._forks.fork(spec, theirs, log)
         finally:
             os.close(log)
-        if code:
+            os.close(theirs)
+        if code := await self._show(process, spec.name, output):
             self._supervisor.raise_if_stopping()
-            raise StepFailedError(f"{name} failed with exit code {code}. The end of {path}:\n{tail(path)}")
-        self._supervisor.console.step(name, f"{done} ({time.monotonic() - started:.1f} s)")
+            raise StepFailedError(f"{spec.name} failed with exit code {code}. The end of {spec.log}:\n{tail(spec.log)}")
+        self._supervisor.console.step(spec.name, f"{done} ({time.monotonic() - started:.1f} s)")
 
-    async def _show(self, process: asyncio.subprocess.Process, name: str) -> int:
+    async def _show(self, process: RunningProcess, name: str, output: int) -> int:
         """Show what a step prints. It is not logged: the demo prints passwords once."""
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        stopping = asyncio.create_task(self._supervisor.stopping.wait())
-        stopping.add_done_callback(lambda task: None if task.cancelled() or process.returncode is not None else process.terminate())
-        try:
-            async with asyncio.timeout(_STEP_SECONDS):
-                async for line in process.stdout:
-                    if text := line.decode(errors="replace").rstrip():
-                        self._supervisor.console.step(name, text)
-                return await process.wait()
-        except (TimeoutError, asyncio.CancelledError):
-            process.kill()
-            raise
-        finally:
-            stopping.cancel()
+        reader = asyncio.StreamReader()
+        with os.fdopen(output, "rb") as pipe:
+            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+            stopping = asyncio.create_task(self._supervisor.stopping.wait())
+            stopping.add_done_callback(lambda task: None if task.cancelled() else process.send_signal(signal.SIGTERM))
+            try:
+                async with asyncio.timeout(_STEP_SECONDS):
+                    async for line in reader:
+                        if text := line.decode(errors="replace").rstrip():
+                            self._supervisor.console.step(name, text)
+                    return await process.wait()
+            except (TimeoutError, asyncio.CancelledError):
+                process.send_signal(signal.SIGKILL)
+                raise
+            finally:
+                stopping.cancel()
 
     # --- processes
 
     async def _start_processes(self) -> list[Child]:
-        supervisor = self._supervisor
-        plan = Plan(base=self._base, folder=supervisor.folder, env=supervisor.env, web=self._web)
-        specs = [plan.web(), plan.worker(), plan.beat(), *(plan.listener(protocol) for protocol in ("mqtt", "coap", "modbus", "opcua"))]
-        specs += plan.tls_doors()
-        children = [supervisor.start_process(spec) for spec in specs]
+        supervisor, plan = self._supervisor, self._plan
+        children = [supervisor.start_process(plan.web())]
+        await supervisor.wait_ready(self._loader, timeout_seconds=_READY_SECONDS)
+        # Listeners first: devices wait for them.
+        specs = [
+            *(plan.listener(protocol) for protocol in ("mqtt", "coap", "modbus", "opcua")),
+            plan.worker(),
+            plan.beat(),
+            *plan.tls_doors(),
+        ]
+        children += [supervisor.start_process(spec) for spec in specs]
         await asyncio.gather(*(self._wait_for_process(child) for child in children))
         if self._with_simulator:
             children.append(supervisor.start_process(plan.simulator()))
         return children
 
-    async def _start_late(self, fleet: Fleet, *, has_amqp: bool) -> None:
-        """Start what the platform does without: RabbitMQ, and after it the listener that needs it."""
+    async def _start_amqp(self, fleet: Fleet) -> None:
+        """Start what the platform does without: RabbitMQ, which takes a core for 3 s, and after it the listener that needs it."""
+        await self._supervisor.wait_ready(self._loader, timeout_seconds=_READY_SECONDS)
         await fleet.start_late()
-        if has_amqp and not self._supervisor.stopping.is_set():
-            plan = Plan(base=self._base, folder=self._supervisor.folder, env=self._supervisor.env, web=self._web)
-            await self._wait_for_process(self._supervisor.start_process(plan.listener("amqp")))
+        if fleet.has_amqp and not self._supervisor.stopping.is_set():
+            await self._wait_for_process(self._supervisor.start_process(self._plan.listener("amqp")))
 
     async def _wait_for_process(self, child: Child) -> None:
         started = time.monotonic()
@@ -180,6 +188,13 @@ class Platform:
         if self._with_demo:
             console.line(f"Demo logins, devices and their broker passwords: {_shown(root / 'demo.json')}")
         console.line(f"Logs: {_shown(self._supervisor.folder.log)}  State: {_shown(self._supervisor.folder.status_file)}")
+
+
+async def _cancel(*tasks: asyncio.Task[None] | None) -> None:
+    started = [task for task in tasks if task is not None]
+    for task in started:
+        task.cancel()
+    await asyncio.gather(*started, return_exceptions=True)
 
 
 def _shown(path: Path) -> str:

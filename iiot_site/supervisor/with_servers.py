@@ -26,6 +26,7 @@ async def run_with_servers(command: list[str], *, folder: DataFolder, environmen
     try:
         async with supervisor:
             fleet = Fleet(supervisor, prefer_standard_ports=prefer_standard_ports)
+            fleet.choose()
             started = await fleet.start()
             await fleet.start_late()
             if not command:

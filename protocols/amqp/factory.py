@@ -1,4 +1,4 @@
-"""Makes this protocol's listener from the settings. Imported by its own process only: the libraries of all would take 100 MB."""
+"""Makes this protocol's listener from the settings."""
 
 from pathlib import Path
 

@@ -22,14 +22,14 @@ DATABASE = ("postgres",)
 
 
 def memory_by_process(platform: Platform) -> dict[str, float]:
-    """Return MiB by process, children with their parent."""
+    """Return MiB by process, children with their parent, but for those that have a name of their own."""
     status = json.loads((platform.folder / "run" / "status.json").read_text())
     names = {entry["pid"]: name for name, entry in status.items() if entry["pid"]}
     names[platform.process.pid] = "supervisor"
     sizes: dict[str, float] = {}
     for process_id, name in names.items():
         root = psutil.Process(process_id)
-        members = [root] if name == "supervisor" else [root, *root.children(recursive=True)]
+        members = [root] if name in ("supervisor", "loader") else [root, *root.children(recursive=True)]
         for member in members:
             try:
                 sizes[name] = sizes.get(name, 0.0) + member.memory_full_info().pss / 2**20

@@ -1,0 +1,136 @@
+"""The supervisor's side of the fork server: starts it, asks it for processes, learns how they end."""
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from iiot_site.supervisor.child import ProcessSpec, RunningProcess, run_program
+from iiot_site.supervisor.fork_server import REQUEST_BYTES, Answer, Request
+from iiot_site.supervisor.servers import with_death_signal
+
+_ANSWER_SECONDS = 5.0
+LOST = -int(signal.SIGKILL)  # how a process ended whose fork server was killed: it is killed, too
+
+
+class ForkedProcess:
+    """A process that the fork server watches for us."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._ended = asyncio.Event()
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return LOST if self.returncode is None else self.returncode
+
+    def send_signal(self, signal_number: int) -> None:
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal_number)
+
+    def end(self, exit_code: int) -> None:
+        """Take down how it ended."""
+        self.returncode = exit_code
+        self._ended.set()
+
+
+class Forks:
+    """One fork server and what it forked. `spec` is to be supervised like any process; `fork` starts others from it."""
+
+    def __init__(self, module: str, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
+        self._module = module
+        self._answer_seconds = answer_seconds
+        self._link: socket.socket | None = None
+        self._loaded = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+        self._running: dict[int, ForkedProcess] = {}
+
+    def spec(self, *, name: str, log: Path, cwd: Path, env: dict[str, str]) -> ProcessSpec:
+        """Return how to run the fork server itself."""
+        argv = (sys.executable, "-m", "iiot_site.supervisor.fork_server", self._module)
+
+        async def is_loaded() -> bool:
+            return self._loaded.is_set()
+
+        spec = ProcessSpec(name=name, argv=argv, log=log, cwd=cwd, env=env, is_ready=is_loaded, launch=self._launch)
+        return with_death_signal(spec)
+
+    async def _launch(self, spec: ProcessSpec, output: int) -> RunningProcess:
+        self._forget()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            process = await run_program(spec, output, stdin=theirs.fileno())
+        self._link = ours
+        asyncio.get_running_loop().add_reader(ours, self._read)
+        return process
+
+    async def fork(self, spec: ProcessSpec, output: int, errors: int | None = None) -> RunningProcess:
+        """Start a Python process; `spec.argv` begins with the interpreter. Errors go where the output goes, unless told otherwise.
+
+        Raises: OSError where the fork server is not there.
+        """
+        number = next(self._numbers)
+        request = Request(number=number, name=spec.name, words=list(spec.argv[1:]), env=dict(spec.env), cwd=str(spec.cwd))
+        packet = request.encode()
+        if len(packet) > REQUEST_BYTES:
+            raise OSError(errno.E2BIG, "the environment is too large")
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                await self._loaded.wait()
+                if self._link is None:
+                    raise OSError(errno.ECONNRESET, "the fork server ended")
+                socket.send_fds(self._link, [packet], [output, output if errors is None else errors])
+                return self._running[await answer]
+        except TimeoutError:
+            raise OSError(errno.ETIMEDOUT, "the fork server does not answer") from None
+        finally:
+            self._waiting.pop(number, None)
+
+    def _read(self) -> None:
+        assert self._link is not None  # noqa: S101 - it is what we read from
+        try:
+            packet = self._link.recv(REQUEST_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._forget()
+            return
+        answer = Answer(**json.loads(packet))
+        if answer.exit_code is not None:
+            self._running.pop(answer.pid).end(answer.exit_code)
+        elif answer.number == 0:
+            self._loaded.set()
+        else:
+            process = self._running[answer.pid] = ForkedProcess(answer.pid)
+            if answer.number in self._waiting:
+                self._waiting[answer.number].set_result(answer.pid)
+            else:  # nobody waits any more
+                process.send_signal(signal.SIGKILL)
+
+    def _forget(self) -> None:
+        """Give up a fork server that ended. What it forked ends with it; what is slow to end is ended now."""
+        self._loaded.clear()
+        if self._link is not None:
+            asyncio.get_running_loop().remove_reader(self._link)
+            self._link.close()
+            self._link = None
+        for process in self._running.values():
+            process.send_signal(signal.SIGKILL)
+            process.end(LOST)
+        self._running.clear()
+        for answer in self._waiting.values():
+            if not answer.done():
+                answer.set_exception(OSError(errno.ECONNRESET, "the fork server ended"))
