@@ -34,6 +34,8 @@ LABELS = {
 }
 FIELDS = frozenset(LABELS.values())
 UNITS = {"Cel": "°C", "%RH": "%", "Ohm": "Ω", "m/s2": "m/s²", "m2": "m²", "m3": "m³", "m3/s": "m³/s", "W/m2": "W/m²"}
+# What a device's own name means by its unit, as in the RFC's §5.1.3: there humidity, place and battery share one name.
+_NAMED_BY_UNIT = {"lon": "lon", "lat": "lat", "%EL": "battery", "EL": "battery"}
 _TEXTS = ("bn", "bu", "n", "u", "vs", "vd")
 _NUMBERS = ("bver", "bt", "bv", "bs", "v", "s", "t", "ut")
 _BASES = ("bn", "bt", "bu", "bv", "bs")
@@ -70,10 +72,13 @@ def read_senml(document: object, *, device: str, sole_metric: str, received_at: 
         raise InvalidShapeError('A SenML pack is a list of records, such as [{"n": "temperature", "v": 21.5}].')
     base: dict[str, object] = {}
     samples: list[Sample] = []
+    units: dict[str, str] = {}
     for record in document:
         _check_record(record)
         base |= {field: record[field] for field in _BASES if field in record}
-        samples += _resolve(record, base, device, sole_metric, received_at)
+        resolved = _resolve(record, base, device, sole_metric, received_at)
+        _expect_one_unit(resolved, units)
+        samples += resolved
         check_count(samples)
     if not samples:
         raise InvalidShapeError('The pack holds no value; send at least one, such as [{"n": "temperature", "v": 21.5}].')
@@ -94,15 +99,23 @@ def _check_record(record: object) -> None:
         raise InvalidShapeError("The SenML field 'vb' must be true or false.")
     if record.get("bver", VERSION) > VERSION:
         raise InvalidShapeError(f"The pack has SenML version {record['bver']}; versions up to {VERSION} are read.")
-    if "vd" in record:
-        raise InvalidShapeError("Binary data ('vd') is no telemetry; send v, vs or vb.")
+
+
+def _expect_one_unit(samples: Sequence[Sample], units: dict[str, str]) -> None:
+    """Refuse what would be one series in two units; its values of one time would pass for copies of each other."""
+    for sample in samples:
+        if sample.unit and units.setdefault(sample.metric, sample.unit) != sample.unit:
+            detail = (
+                f"{sample.metric[:64]!r} comes in {units[sample.metric]} and in {sample.unit}; give what has another unit another name."
+            )
+            raise InvalidShapeError(detail)
 
 
 def _resolve(
     record: Mapping[str, object], base: Mapping[str, object], device: str, sole_metric: str, received_at: datetime
 ) -> Sequence[Sample]:
-    """Return the value and the sum of one record; nothing for a record of base fields alone."""
-    values = [field for field in ("v", "vs", "vb") if field in record]
+    """Return the value and the sum of one record; nothing for a record of base fields alone. Binary data is no value."""
+    values = [field for field in ("v", "vs", "vb", "vd") if field in record]
     if len(values) > 1:
         raise InvalidShapeError(f"A SenML record has one value; this one has {' and '.join(values)}.")
     if not values and "s" not in record:
@@ -113,13 +126,12 @@ def _resolve(
     name = base_name + str(record.get("n", ""))
     if not _NAME.match(name):
         raise InvalidShapeError(f"{name[:80]!r} is no SenML name: letters, digits and - : . / _, beginning with a letter or digit.")
-    metric = metric_of(name, base=base_name, device=device, sole_metric=sole_metric)
-    ts, is_relative = _read_time(_number(base, "bt") + _number(record, "t"), received_at)
     unit = _read_unit(str(record.get("u", base.get("bu", ""))))
+    metric = metric_of(name, base=base_name, device=device, sole_metric=_NAMED_BY_UNIT.get(unit, sole_metric))
+    ts, is_relative = _read_time(_number(base, "bt") + _number(record, "t"), received_at)
     samples = []
     if values:
-        field = values[0]
-        value = _add(base, "bv", record, "v") if field == "v" else record[field]
+        value = _add(base, "bv", record, "v") if values[0] == "v" else record.get(values[0] if values[0] != "vd" else "")
         samples.append(Sample(metric, value, ts, 0, unit, is_relative))  # type: ignore[arg-type]  # _check_record knows its type
     if "s" in record:
         samples.append(Sample(f"{metric}.sum", _add(base, "bs", record, "s"), ts, 0, "", is_relative))

@@ -35,6 +35,44 @@ def test_base_values_hold_until_they_change_in_both_forms(name: str) -> None:
     assert samples[1:] == [Sample("current", value, BASE_TIME - timedelta(seconds=5 - i), 0, "A") for i, value in enumerate(currents)]
 
 
+@pytest.mark.parametrize("name", ["rfc8428_5_1_3.senml.json", "rfc8428_5_1_4.senml.json"])
+def test_a_device_that_moves_is_read_the_same_before_and_after_resolution(name: str) -> None:
+    samples = decode(frame(name), "auto", device="10e2073a01080063", sole_metric="value")
+    start = datetime(2011, 10, 31, 13, 24, 24, tzinfo=UTC)
+    expected = {
+        "value": ("%", [(0, 20.0), (60, 20.3), (120, 20.7), (180, 21.2)]),
+        "lon": ("lon", [(0, 24.30621), (60, 24.30622), (120, 24.30623), (180, 24.30628)]),
+        "lat": ("lat", [(0, 60.07965), (60, 60.07965), (120, 60.07966), (180, 60.07967)]),
+        "battery": ("%EL", [(150, 98.0)]),
+    }
+    assert len(samples) == 13
+    for metric, (unit, values) in expected.items():
+        found = [(sample.ts, sample.value, sample.unit) for sample in samples if sample.metric == metric]
+        assert found == [(start + timedelta(seconds=seconds), value, unit) for seconds, value in values]
+
+
+def test_values_of_several_types_are_read_and_binary_data_is_none() -> None:
+    samples = decode(frame("rfc8428_5_1_5.senml.json"), "auto", device="10e2073a01080063")
+    assert samples == [
+        Sample("temp", 23.1, None, 0, "°C"),
+        Sample("label", "Machine Room", None),
+        Sample("open", False, None),
+        Sample("nfc-reader", None, None),
+    ]
+
+
+def test_a_collection_of_others_is_refused_unless_the_sender_is_unknown() -> None:
+    pack = frame("rfc8428_5_1_6.senml.json")
+    assert verdict(pack, device="gateway-1") == "other_device"
+    at = datetime(2011, 10, 31, 16, 27, 9, tzinfo=UTC)
+    assert decode(pack, device="") == [
+        Sample("2001:db8::2/temperature", 25.2, at, 0, "°C"),
+        Sample("2001:db8::2/humidity", 30.0, at, 0, "%"),
+        Sample("2001:db8::1/temperature", 12.3, at, 0, "°C"),
+        Sample("2001:db8::1/humidity", 67.0, at, 0, "%"),
+    ]
+
+
 def test_base_value_and_base_sum_are_added() -> None:
     samples = decode('[{"n": "energy", "bv": 100, "bs": 10, "v": 1.5, "s": 2}, {"n": "energy", "s": 3}]')
     assert samples == [Sample("energy", 101.5, None), Sample("energy.sum", 12.0, None), Sample("energy.sum", 13.0, None)]
@@ -91,7 +129,8 @@ def test_a_record_for_another_device_is_refused(name: str, base: str, metric: st
         ('[{"n": "a", "v": true}]', "invalid_shape"),
         ('[{"n": "a", "vb": 1}]', "invalid_shape"),
         ('[{"n": "a", "v": null}]', "invalid_shape"),
-        ('[{"n": "a", "vd": "aGk"}]', "invalid_shape"),
+        ('[{"n": "a", "vd": "aGk", "v": 1}]', "invalid_shape"),
+        ('[{"n": "a", "u": "V", "v": 1}, {"n": "a", "u": "A", "v": 2}]', "invalid_shape"),
         ('[{"n": "a", "v": 1, "must_": 1}]', "invalid_shape"),
         ('[{"n": "a", "v": 1, "may": 1}]', "ok"),
         ('[{"n": "a", "v": 1, "bver": 11}]', "invalid_shape"),
