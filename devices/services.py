@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 
@@ -27,6 +27,7 @@ from devices.models import Device, DeviceType, Metric, Site
 from devices.status import STATUS_TIMER
 from devices.types import MetricRef, NewMetric
 from iiot_site.lib.lookups import announce_change
+from iiot_site.lib.prepared import execute_prepared
 from iiot_site.lib.schemas import current_schema, lock_in_schema
 from tenants.timers import set_timer
 
@@ -55,20 +56,21 @@ DEVICE_FIELDS = ("name", "device_type", "site", "gateway", "protocol", "tags", "
 _RECORD_ACTIVITY_SQL = """
 WITH due AS (
     SELECT d.id, s.seen_at, d.status AS before
-    FROM unnest(%(ids)s::integer[], %(seen)s::timestamptz[]) AS s(id, seen_at)
-    JOIN devices_device d ON d.id = s.id
+    FROM unnest(%(ids)s::text::integer[], %(seen)s::text::timestamptz[]) AS s(id, seen_at)
+    JOIN {schema}.devices_device d ON d.id = s.id
     WHERE d.last_seen_at IS NULL OR d.last_seen_at <= s.seen_at - %(step)s::interval
     ORDER BY d.id
     FOR NO KEY UPDATE OF d
 ), heard AS (
-    UPDATE devices_device d
+    UPDATE {schema}.devices_device d
     SET last_seen_at = due.seen_at, last_seen_via = %(via)s, status = 'online',
         status_since = CASE WHEN due.before = 'online' THEN d.status_since ELSE due.seen_at END
     FROM due WHERE d.id = due.id
     RETURNING d.id, due.before, due.seen_at
 )
-INSERT INTO devices_statuschange (device_id, at, before, after, is_told)
+INSERT INTO {schema}.devices_statuschange (device_id, at, before, after, is_told)
 SELECT id, seen_at, before, 'online', false FROM heard WHERE before <> 'online'
+RETURNING 1
 """
 
 
@@ -236,9 +238,8 @@ def record_activity(*, seen: Mapping[int, datetime], via: str = "") -> None:
     if not seen:
         return
     step = f"{ACTIVITY_STEP.total_seconds()} s"
-    with connection.cursor() as cursor:
-        cursor.execute(_RECORD_ACTIVITY_SQL, {"ids": list(seen), "seen": list(seen.values()), "step": step, "via": via[:20]})
-        came_online = cursor.rowcount
+    ids, times = ",".join(map(str, seen)), ",".join([seen_at.isoformat() for seen_at in seen.values()])
+    came_online = execute_prepared(_RECORD_ACTIVITY_SQL, {"ids": f"{{{ids}}}", "seen": f"{{{times}}}", "step": step, "via": via[:20]})
     if came_online:
         schema, due_at = current_schema(), max(seen.values())
         transaction.on_commit(lambda: set_timer(schema=schema, kind=STATUS_TIMER, due_at=due_at))

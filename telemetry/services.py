@@ -6,62 +6,20 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from threading import get_native_id
 
-import psycopg.errors
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
-from django.db.backends.utils import CursorWrapper
+from django.db import connection, transaction
 
+from iiot_site.lib.prepared import execute_prepared
 from iiot_site.lib.schemas import current_schema, try_lock_in_schema
 from telemetry.errors import ReadingOutsideWindowError
 from telemetry.models import RejectedMessage
-from telemetry.partitions import ensure_partitions, forget_partitions
 from telemetry.partitions_math import utc_day
-from telemetry.rollup_plan import MINUTE, bin_sql
-from telemetry.staging import STAGE_COLUMNS, days_of, encode_numbers
+from telemetry.reading_tables import store_numbers, store_texts
+from telemetry.staging import days_of
 from telemetry.types import IngestCount, NewReading, NewRejection, StoreOutcome
 
 MAX_PAYLOAD_BYTES = 4096
 TRIM_EVERY_FRACTION = 10
-
-_STAGE_SQL = """
-CREATE TEMPORARY TABLE IF NOT EXISTS {stage} ({columns}) ON COMMIT DELETE ROWS;
-DELETE FROM pg_temp.{stage}
-"""
-_NUMBER_STAGE_SQL = _STAGE_SQL.format(stage="number_stage", columns=STAGE_COLUMNS)
-_TEXT_STAGE_SQL = _STAGE_SQL.format(stage="text_stage", columns=STAGE_COLUMNS.replace("value double precision", "value text"))
-_COPY_SQL = "COPY pg_temp.number_stage FROM STDIN (FORMAT binary)"
-_FILL_TEXT_STAGE_SQL = """
-INSERT INTO pg_temp.text_stage SELECT * FROM unnest(
-    %s::timestamptz[], %s::text[], %s::integer[], %s::smallint[], %s::smallint[], %s::timestamptz[]
-)
-"""
-# Rows go in by key, so that two batches with the same readings wait for each other instead of deadlocking; ctid keeps
-# the order of arrival among equal keys: the first one counts.
-_INSERT_SQL = """
-INSERT INTO {table} (ts, value, device_id, metric_id, quality)
-SELECT ts, value, device_id, metric_id, quality FROM pg_temp.{stage} ORDER BY device_id, metric_id, ts, ctid
-ON CONFLICT DO NOTHING
-"""
-_UPSERT_LATEST_SQL = """
-INSERT INTO telemetry_latestreading AS latest (device_id, metric_id, ts, received_at, {column}, quality)
-SELECT DISTINCT ON (device_id, metric_id) device_id, metric_id, ts, received_at, value, quality
-FROM pg_temp.{stage} ORDER BY device_id, metric_id, ts DESC, ctid
-ON CONFLICT (device_id, metric_id) DO UPDATE
-SET ts = excluded.ts, received_at = excluded.received_at, value = excluded.value, text = excluded.text, quality = excluded.quality
-WHERE latest.ts < excluded.ts
-"""
-# Only for batches around midnight and late ones: RETURNING costs time.
-_COUNT_BY_DAY_SQL = "WITH new AS ({insert} RETURNING ts) SELECT (ts AT TIME ZONE 'UTC')::date, count(*) FROM new GROUP BY 1"
-_INSERT_NUMBERS_SQL = _INSERT_SQL.format(table="telemetry_reading", stage="number_stage")
-_INSERT_TEXTS_SQL = _INSERT_SQL.format(table="telemetry_textreading", stage="text_stage")
-# What comes after its minute was closed: see `telemetry.rollups`. Only after COPY, which gives the transaction its number.
-_NOTE_CHANGED_MINUTES_SQL = f"""
-INSERT INTO telemetry_changedminute (device_id, metric_id, minute)
-SELECT DISTINCT device_id, metric_id, {bin_sql(MINUTE, "ts")} FROM pg_temp.number_stage
-WHERE ts < (SELECT closed_until FROM telemetry_rollupprogress)
-"""  # noqa: S608 - made of constants
-_UPSERT_LATEST_NUMBERS_SQL = f"{_UPSERT_LATEST_SQL.format(column='value', stage='number_stage')};{_NOTE_CHANGED_MINUTES_SQL}"
-_UPSERT_LATEST_TEXTS_SQL = _UPSERT_LATEST_SQL.format(column="text", stage="text_stage")
 
 
 def store_readings(*, readings: Sequence[NewReading], now: datetime) -> StoreOutcome:
@@ -80,49 +38,12 @@ def store_readings(*, readings: Sequence[NewReading], now: datetime) -> StoreOut
     days = days_of(numbers)
     _check_days(days | days_of(texts), now)
     stored: Counter[date] = Counter()
-    with transaction.atomic(savepoint=False), connection.cursor() as cursor:
+    with transaction.atomic(savepoint=False):
         if numbers:
-            ensure_partitions(days=days)
-            stored.update(_store_numbers(cursor, numbers, days))
+            stored.update(store_numbers(numbers=numbers, days=days))
         if texts:
-            stored.update(_store_texts(cursor, texts, days_of(texts)))
+            stored.update(store_texts(texts=texts, days=days_of(texts)))
     return StoreOutcome(stored.total(), len(readings) - stored.total(), +stored)
-
-
-def _store_numbers(cursor: CursorWrapper, numbers: Sequence[NewReading], days: set[date]) -> dict[date, int]:
-    cursor.execute(_NUMBER_STAGE_SQL)
-    with cursor.copy(_COPY_SQL) as copy:
-        copy.write(encode_numbers(numbers))
-    try:
-        with transaction.atomic():
-            stored = _insert(cursor, _INSERT_NUMBERS_SQL, days)
-    except IntegrityError as exc:
-        if not isinstance(exc.__cause__, psycopg.errors.CheckViolation):
-            raise
-        # "No partition found": one that we remembered was dropped meanwhile.
-        forget_partitions()
-        ensure_partitions(days=days)
-        stored = _insert(cursor, _INSERT_NUMBERS_SQL, days)
-    cursor.execute(_UPSERT_LATEST_NUMBERS_SQL)
-    return stored
-
-
-def _store_texts(cursor: CursorWrapper, texts: Sequence[NewReading], days: set[date]) -> dict[date, int]:
-    rows = [(r.ts, r.text, r.device_id, r.metric_id, r.quality, r.received_at) for r in texts]
-    cursor.execute(_TEXT_STAGE_SQL)
-    cursor.execute(_FILL_TEXT_STAGE_SQL, [list(column) for column in zip(*rows, strict=True)])
-    stored = _insert(cursor, _INSERT_TEXTS_SQL, days)
-    cursor.execute(_UPSERT_LATEST_TEXTS_SQL)
-    return stored
-
-
-def _insert(cursor: CursorWrapper, insert: str, days: set[date]) -> dict[date, int]:
-    """Move the staged rows into their table; return how many were new, by UTC day."""
-    if len(days) == 1:
-        cursor.execute(insert)
-        return {next(iter(days)): int(cursor.rowcount)}
-    cursor.execute(_COUNT_BY_DAY_SQL.format(insert=insert))
-    return dict(cursor.fetchall())
 
 
 def _check_days(days: set[date], now: datetime) -> None:
@@ -136,7 +57,7 @@ def _check_days(days: set[date], now: datetime) -> None:
 # --- The ingest ledger
 
 LEDGER_SLOTS = 8
-_ADDED_SQL = """CASE WHEN excluded.{column} = '{{}}' THEN ledger.{column} ELSE (
+_ADDED_SQL = """CASE WHEN excluded.{column} = '{{{{}}}}' THEN ledger.{column} ELSE (
     SELECT jsonb_object_agg(key, total) FROM (
         SELECT key, sum(value::bigint) AS total FROM (
             SELECT * FROM jsonb_each_text(ledger.{column}) UNION ALL SELECT * FROM jsonb_each_text(excluded.{column})
@@ -144,9 +65,9 @@ _ADDED_SQL = """CASE WHEN excluded.{column} = '{{}}' THEN ledger.{column} ELSE (
     ) AS totals
 ) END"""
 _RECORD_INGEST_SQL = f"""
-INSERT INTO telemetry_ingestledger AS ledger (minute, listener, slot, received, stored, duplicate, rejected,
+INSERT INTO {{schema}}.telemetry_ingestledger AS ledger (minute, listener, slot, received, stored, duplicate, rejected,
     messages, messages_repeated, messages_rejected, rejected_by_reason, stored_by_day)
-VALUES (date_trunc('minute', %s, 'UTC'), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (date_trunc('minute', %s::timestamptz, 'UTC'), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (minute, listener, slot) DO UPDATE
 SET received = ledger.received + excluded.received, stored = ledger.stored + excluded.stored,
     duplicate = ledger.duplicate + excluded.duplicate, rejected = ledger.rejected + excluded.rejected,
@@ -166,24 +87,19 @@ def record_ingest(*, count: IngestCount, now: datetime) -> None:
     if not count.messages:
         return
     by_day = {day.isoformat(): n for day, n in count.stored_by_day.items()}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _RECORD_INGEST_SQL,
-            [
-                now,
-                count.listener[:20],
-                get_native_id() % LEDGER_SLOTS,
-                count.received,
-                count.stored,
-                count.duplicate,
-                sum(count.rejected_by_reason.values()),
-                count.messages,
-                count.messages_repeated,
-                count.messages_rejected,
-                json.dumps(dict(count.rejected_by_reason)),
-                json.dumps(by_day),
-            ],
-        )
+    figures = [
+        count.received,
+        count.stored,
+        count.duplicate,
+        sum(count.rejected_by_reason.values()),
+        count.messages,
+        count.messages_repeated,
+        count.messages_rejected,
+    ]
+    slot = get_native_id() % LEDGER_SLOTS
+    details = [json.dumps(dict(count.rejected_by_reason)), json.dumps(by_day)]
+    # All as text: a number's size would make its type, and each type a plan of its own.
+    execute_prepared(_RECORD_INGEST_SQL, [now.isoformat(), count.listener[:20], *map(str, [slot, *figures]), *details])
 
 
 # --- Rejected messages

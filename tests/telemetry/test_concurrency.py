@@ -50,6 +50,7 @@ def store(tenant: Tenant, batch: list[NewReading]) -> StoreOutcome:
         return store_readings(readings=batch, now=NOW)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_the_same_batch_on_four_connections_is_stored_once(tenant: Tenant) -> None:
     batch = [new_reading(n, float(n), device_id=1 + n % 7) for n in range(500)]
     outcomes = in_threads([lambda: store(tenant, batch)] * 4)
@@ -59,6 +60,7 @@ def test_the_same_batch_on_four_connections_is_stored_once(tenant: Tenant) -> No
         assert Reading.objects.count() == 500
 
 
+@pytest.mark.usefixtures("either_way")
 def test_overlapping_batches_in_opposite_order_do_not_deadlock(tenant: Tenant) -> None:
     whole = [new_reading(n, float(n), device_id=1 + n % 5) for n in range(600)]
     for _ in range(5):
@@ -101,6 +103,7 @@ def test_a_partition_that_was_rolled_back_is_not_remembered(tenant: Tenant) -> N
         assert ensure_partitions(days=[day]) == [day]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_partition_dropped_behind_our_back_comes_again(tenant: Tenant) -> None:
     with tenant_context(tenant):
         store(tenant, [new_reading(0)])

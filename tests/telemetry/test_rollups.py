@@ -127,6 +127,7 @@ def test_a_roll_up_holds_all_that_longer_ones_need(device: Device) -> None:
     assert (rollup.first_at, rollup.first_value, rollup.last_at, rollup.last_value) == (NOW, 3.0, at(59.5), 0.5)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_late_readings_are_seen_at_once_and_rolled_up_with_the_next_run(device: Device) -> None:
     store(device, {0: (1.0, 0), 3700: (1.0, 0)})
     roll_up(now=at(7300))
@@ -176,6 +177,7 @@ def test_a_barrier_from_another_server_is_set_anew(device: Device) -> None:
     assert RollupProgress.objects.get().folded_until == at(600)
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_folded_while_a_transaction_may_still_bring_readings(acme: Tenant, make_device: MakeDevice) -> None:
     with tenant_context(acme):

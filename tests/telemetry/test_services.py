@@ -28,6 +28,7 @@ def latest() -> dict[tuple[int, int], float | str | None]:
     return {(row.device_id, row.metric_id): row.text if row.value is None else row.value for row in LatestReading.objects.all()}
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_batch_is_stored_once_however_often_it_comes(in_acme: Tenant) -> None:
     batch = [new_reading(n, float(n), metric_id=1 + n % 3) for n in range(50)] + [new_reading(n, f"on {n}", metric_id=9) for n in range(5)]
     assert store_readings(readings=batch, now=NOW) == StoreOutcome(55, 0)
@@ -35,6 +36,7 @@ def test_a_batch_is_stored_once_however_often_it_comes(in_acme: Tenant) -> None:
     assert (Reading.objects.count(), TextReading.objects.count()) == (50, 5)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_the_first_of_two_with_one_time_counts_also_inside_a_batch(in_acme: Tenant) -> None:
     twice = [new_reading(0, 1.0), new_reading(0, 2.0), new_reading(0, "a", metric_id=2), new_reading(0, "b", metric_id=2)]
     assert store_readings(readings=twice, now=NOW) == StoreOutcome(2, 2)
@@ -44,6 +46,7 @@ def test_the_first_of_two_with_one_time_counts_also_inside_a_batch(in_acme: Tena
     assert latest() == {(1, 1): 1.0, (1, 2): "a"}
 
 
+@pytest.mark.usefixtures("either_way")
 def test_the_latest_value_follows_the_source_time_not_the_arrival(in_acme: Tenant) -> None:
     store_readings(readings=[new_reading(10, 10.0), new_reading(10, "new", metric_id=2)], now=NOW)
     store_readings(readings=[new_reading(5, 5.0), new_reading(5, "old", metric_id=2)], now=NOW)
@@ -53,6 +56,7 @@ def test_the_latest_value_follows_the_source_time_not_the_arrival(in_acme: Tenan
     assert (row.value, row.ts, row.received_at) == (12.0, NOW + timedelta(seconds=12), NOW)
 
 
+@pytest.mark.usefixtures("either_way")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(
     batches=st.lists(
@@ -74,6 +78,7 @@ def test_any_order_of_arrival_counts_exactly_and_leaves_the_newest(in_acme: Tena
         transaction.set_rollback(True)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_late_data_gets_its_partition_on_demand(in_acme: Tenant) -> None:
     late = new_reading(0, ts=NOW - timedelta(days=20))
     assert store_readings(readings=[late, new_reading(0)], now=NOW) == StoreOutcome(2, 0)
@@ -96,6 +101,7 @@ def test_an_empty_batch_is_nothing(in_acme: Tenant, django_assert_num_queries: o
     record_rejections(rejections=[])
 
 
+@pytest.mark.usefixtures("either_way")
 def test_one_tenants_readings_are_not_in_another(in_acme: Tenant, globex: Tenant) -> None:
     store_readings(readings=[new_reading(0)], now=NOW)
     with tenant_context(globex):

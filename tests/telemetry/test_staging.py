@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.staging import days_of, encode_numbers
+from telemetry.staging import days_of, encode_columns, encode_numbers
 from telemetry.types import NewReading
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -25,6 +25,15 @@ def test_a_row_carries_microseconds_since_2000_and_the_exact_number(ts: datetime
     assert row[0] == 6
     assert row[4] == value
     assert (row[6], row[8], row[10]) == (7, 3, 1)
+
+
+def test_columns_say_what_rows_say() -> None:
+    readings = [reading(NOW + timedelta(seconds=n), n / 4) for n in range(3)]
+    rows = struct.unpack("!" + "hiqidiiihihiq" * 3, encode_numbers(readings)[19:-2])
+    columns = encode_columns(readings)
+    for place, (column, oid, code) in enumerate(zip(columns, (1184, 701, 23, 21, 21, 1184), "qdihhq", strict=True)):
+        assert struct.unpack("!5i", column[:20]) == (1, 0, oid, 3, 1)
+        assert struct.unpack("!" + f"i{code}" * 3, column[20:])[1::2] == rows[2 + 2 * place :: 13]
 
 
 def test_days_are_those_of_utc_whatever_zone_a_time_comes_in() -> None:
