@@ -15,6 +15,12 @@ class StillInUseError(ConflictError):
     code = "still_in_use"
 
 
+class TooManyMetricsError(ConflictError):
+    """The tenant has as many metrics as it may."""
+
+    code = "too_many_metrics"
+
+
 class RotationRefusedError(ConflictError):
     """The credential has been revoked or rotated already, or the device has no second name free for a new password."""
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from devices.command_schema import find_fault
 from devices.keys import METRIC_KEY_PATTERN
+from devices.metric_numbers import LAST_NUMBER, count_free_numbers
 
 LONGEST_DURATION = timedelta(days=3660)
 
@@ -166,8 +167,11 @@ class DeviceType(models.Model):
         self.commands = self.commands or []  # an emptied field of the admin's form is None
 
 
+NO_NUMBER_LEFT = f"There are {LAST_NUMBER:,} metrics, as many as there may be. Delete some that no device sends, or types without devices."
+
+
 class Metric(models.Model):
-    """One quantity that devices of a type report. The small id is part of every reading's key."""
+    """One quantity that devices of a type report. The small id is part of every reading's key; see `devices.metric_numbers`."""
 
     class DataType(models.TextChoices):
         NUMBER = "number", "Number"
@@ -202,6 +206,10 @@ class Metric(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.key
+
+    def clean(self) -> None:
+        if self._state.adding and count_free_numbers() < 1:
+            raise ValidationError(NO_NUMBER_LEFT)
 
 
 class Device(models.Model):

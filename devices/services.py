@@ -21,9 +21,10 @@ from devices.credential_services import (
     rotate_credential,
     successor_expiry,
 )
-from devices.errors import StillInUseError
+from devices.errors import StillInUseError, TooManyMetricsError
 from devices.keys import is_metric_key
-from devices.models import Device, DeviceType, Metric, Site
+from devices.metric_numbers import claim_numbers
+from devices.models import NO_NUMBER_LEFT, Device, DeviceType, Metric, Site
 from devices.status import STATUS_TIMER
 from devices.types import MetricRef, NewMetric
 from iiot_site.lib.lookups import announce_change
@@ -122,9 +123,15 @@ def save_metric(*, metric: Metric) -> Metric:
     """Create or change a metric.
 
     Raises:
-        ValidationError: a field is wrong, or the type has a metric of that key.
+        ValidationError: a field is wrong, the type has a metric of that key, or the tenant as many as it may.
+        TooManyMetricsError: somebody else took the last number meanwhile.
     """
     metric.full_clean()
+    if metric._state.adding:  # noqa: SLF001  # Django's documented way to ask
+        numbers = claim_numbers(1)
+        if not numbers:
+            raise TooManyMetricsError(NO_NUMBER_LEFT)
+        metric.id = numbers[0]
     metric.save()
     announce_change()
     return metric
@@ -158,7 +165,7 @@ def register_metrics(*, metrics: Collection[NewMetric], now: datetime) -> dict[t
     """Register metrics that devices began to send, and return those that exist afterwards.
 
     Left out, and so to be rejected: metrics of types that do not register unknown ones, keys that are no metric key,
-    and whatever exceeds 200 metrics of one type.
+    and whatever exceeds 200 metrics of one type, or what a tenant may have.
     """
     wanted = {(metric.device_type_id, metric.key): metric for metric in metrics if is_metric_key(metric.key)}
     type_ids = {type_id for type_id, _ in wanted}
@@ -171,7 +178,10 @@ def register_metrics(*, metrics: Collection[NewMetric], now: datetime) -> dict[t
         if (type_id, key) not in known and room.get(type_id, 0) > 0:
             room[type_id] -= 1
             created.append(Metric(device_type_id=type_id, key=key, data_type=Metric.DataType(metric.data_type), registered_at=now))
-    for metric_row in Metric.objects.bulk_create(created):
+    numbered = list(zip(created, claim_numbers(len(created)) if created else [], strict=False))  # as many as there are numbers for
+    for metric_row, number in numbered:
+        metric_row.id = number
+    for metric_row in Metric.objects.bulk_create([metric_row for metric_row, _ in numbered]):
         known[metric_row.device_type_id, metric_row.key] = _metric_ref(metric_row)
     if created:
         announce_change()

@@ -116,7 +116,7 @@ def _explain_missing(key: str, device: DeviceRef) -> tuple[str, str]:
         )
     if not device.registers_unknown_metrics:
         return "unknown_metric", f"The device type has no metric {key!r}; add it to the type, or let the type register unknown metrics."
-    return "too_many_metrics", f"The device type has as many metrics as it may; {key!r} was not added."
+    return "too_many_metrics", f"The device type, or the whole organisation, has as many metrics as it may; {key!r} was not added."
 
 
 def _find_misfit(sample: Sample, metric: MetricRef | None, device: DeviceRef) -> tuple[str, str] | None:

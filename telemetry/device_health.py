@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count
 
+from devices.metric_numbers import count_free_numbers
 from devices.models import Device, Protocol
 from devices.selectors import list_valid_credentials
 from telemetry.health_findings import Finding, HealthFigures, find_health
@@ -59,6 +60,7 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
         rejected=sum(by_reason.values()),
         next_expiry_at=min((expires for expires, rotated in valid if expires is not None and rotated is None), default=None),
         has_valid_credential=bool(valid) if with_credentials and _logs_in(device) else None,
+        metrics_left=count_free_numbers(),
     )
     is_silent = device.status in {Device.Status.STALE, Device.Status.OFFLINE}
     return DeviceHealth(

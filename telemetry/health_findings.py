@@ -8,6 +8,7 @@ FLAPPING_FROM = 6
 SKEW_FROM_SECONDS = 30.0
 BAD_SHARE_FROM = 0.05
 EXPIRY_WITHIN = timedelta(days=14)
+FEW_METRICS_LEFT = 3_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class HealthFigures:
     rejected: int
     next_expiry_at: datetime | None
     has_valid_credential: bool | None
+    metrics_left: int | None = None  # how many more the organisation has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,9 @@ def _find_data(figures: HealthFigures) -> list[Finding]:
     if skew is not None and abs(skew) >= SKEW_FROM_SECONDS:
         how = "behind, or its values come late" if skew > 0 else "ahead"
         found.append(Finding("clock_skew", "warning", f"Its clock is {abs(skew):.0f} s {how}: let it keep time by NTP."))
+    if figures.metrics_left is not None and figures.metrics_left < FEW_METRICS_LEFT:
+        words = f"The organisation has room for {figures.metrics_left:,} more metrics: delete some, or let types refuse unknown ones."
+        found.append(Finding("few_metrics_left", "warning", words))
     if figures.rejected:
         found.append(Finding("rejected", "warning", f"{figures.rejected} of its messages were not stored, or not whole."))
     return found

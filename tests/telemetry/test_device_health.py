@@ -36,6 +36,8 @@ def codes(**figures: object) -> list[str]:
         ({"next_expiry_at": NOW + timedelta(days=13)}, ["expiry"]),
         ({"next_expiry_at": NOW + timedelta(days=15)}, []),
         ({"has_valid_credential": False}, ["no_credential"]),
+        ({"metrics_left": 2_999}, ["few_metrics_left"]),
+        ({"metrics_left": 3_000}, []),
     ],
 )
 def test_it_says_what_stands_out_and_nothing_else(figures: dict[str, object], expected: list[str]) -> None:
