@@ -4,7 +4,8 @@ They are committed and hence acknowledged; the worker stores them later as if th
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -35,18 +36,24 @@ SELECT id, message FROM (
 
 @transaction.atomic
 def hold_messages(
-    *, tenant: str, messages: Sequence[tuple[int, RawMessage]], until: Mapping[str, int], error: Exception | None, now: datetime
+    *,
+    tenant: str,
+    messages: Sequence[tuple[int, RawMessage]],
+    until: Mapping[str, int],
+    stamps: MutableMapping[int, datetime],
+    error: Exception | None,
+    now: datetime,
 ) -> BatchOutcome:
     """Keep messages of one tenant and listener; what is beyond the tenant's share is refused.
 
-    `messages` are with their indexes, `until` as `record_deliveries` wants it; without `error` the last one stays.
+    `messages` are with their indexes, `until` as `record_deliveries` wants it; without `error` the last one stays. `stamps`
+    are the times that the batch's messages have, and get here: the same at each try, so that what is held twice is stored once.
     """
     if not messages:
         return BatchOutcome(0, 0, [])
     backlog, _ = HeldBacklog.objects.select_for_update().get_or_create(tenant=tenant, defaults={"since": now})
     repeated = find_duplicates({index: message for index, message in messages if message.delivery is not None})
     rows: list[HeldMessage] = []
-    kept: list[RawMessage] = []
     refusals: list[Refusal] = []
     for index, message in messages:
         if index in repeated:
@@ -54,38 +61,61 @@ def hold_messages(
         if backlog.bytes >= settings.IIOT_HELD_MAX_BYTES:
             refusals.append(Refusal(index, FULL, _FULL_DETAIL))
             continue
-        row = _make_row(message)
+        if index not in stamps:
+            stamps[index] = _claim_time(message)
+        row = _make_row(message, stamps[index])
         backlog.messages, backlog.bytes = backlog.messages + 1, backlog.bytes + row.size
         rows.append(row)
-        kept.append(message)
+    refused = {refusal.index for refusal in refusals}
     HeldMessage.objects.bulk_create(rows, batch_size=1_000)
-    record_deliveries([message for message in kept if message.delivery is not None], delivery_until=until)
+    known = [message for index, message in messages if message.delivery is not None and index not in refused]
+    record_deliveries(known, delivery_until=until)  # copies, too: the memory of the first one passes over to them
     if error is not None:
         backlog.last_error = f"{type(error).__name__}: {error}"[:500]
-    backlog.save()
+    if backlog.messages:
+        backlog.save()
+    else:  # nothing but copies of what has been stored meanwhile
+        backlog.delete()
     if refusals:
         count_unrouted(listener=messages[0][1].protocol, messages=len(refusals), now=now)
-    return BatchOutcome(0, 0, refusals, frozenset(refusal.index for refusal in refusals), len(rows))
+    return BatchOutcome(0, 0, refusals, frozenset(refused), len(rows))
 
 
-def take_held(*, tenant: str, limit: int, max_bytes: int) -> list[RawMessage]:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Messages that were held, and by their places the time that each one's values without a time have."""
+
+    messages: Sequence[RawMessage]
+    stamps: Mapping[int, datetime]
+    size: int
+
+
+def take_held(*, tenant: str, limit: int, max_bytes: int) -> Taken:
     """Delete and return the oldest messages, at least one where there is any: in the transaction that stores them.
 
-    None while another transaction has taken some of the tenant's.
+    None while another transaction has taken some of the tenant's. `note_stored` ends that transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"held {tenant}"])
         if not cursor.fetchone()[0]:
-            return []
+            return Taken((), {}, 0)
         cursor.execute(_TAKE_SQL, [tenant, limit, max_bytes])
         found = [(number, bytes(message)) for number, message in cursor.fetchall()]
     if found:
         HeldMessage.objects.filter(pk__in=[number for number, _ in found]).delete()
-        backlog = HeldBacklog.objects.filter(tenant=tenant)
-        backlog.update(messages=F("messages") - len(found), bytes=F("bytes") - sum(len(message) for _, message in found))
-        backlog.filter(messages__lte=0).delete()
     messages = [msgspec.msgpack.decode(message, type=RawMessage) for _, message in found]
-    return [replace(message, received_at=put_on_own_clock(message.received_at)) for message in messages]
+    return Taken(
+        [replace(message, received_at=put_on_own_clock(message.received_at)) for message in messages],
+        {index: message.received_at for index, message in enumerate(messages)},
+        sum(len(message) for _, message in found),
+    )
+
+
+def note_stored(taken: Taken, *, tenant: str) -> None:
+    """Take them off the backlog. Last in the transaction: listeners that hold more of the tenant wait for the backlog's row."""
+    backlog = HeldBacklog.objects.filter(tenant=tenant)
+    backlog.update(messages=F("messages") - len(taken.messages), bytes=F("bytes") - taken.size)
+    backlog.filter(messages__lte=0).delete()
 
 
 def list_backlogs() -> list[HeldBacklog]:
@@ -98,13 +128,16 @@ def note_failure(*, tenant: str, error: Exception) -> None:
     HeldBacklog.objects.filter(tenant=tenant).update(last_error=f"{type(error).__name__}: {error}"[:500])
 
 
-def _make_row(message: RawMessage) -> HeldMessage:
-    """Give the message a time of receipt that leaves room for as many values without a time as it can have."""
-    received_at = claim_receipt_time(
+def _claim_time(message: RawMessage) -> datetime:
+    """Return a time of receipt that leaves room for as many values without a time as the message can have."""
+    return claim_receipt_time(
         tenant=message.tenant,
         device=message.device,
         received_at=put_on_database_clock(message.received_at),
         ticks=max(1, len(message.payload)),
     )
+
+
+def _make_row(message: RawMessage, received_at: datetime) -> HeldMessage:
     encoded = msgspec.msgpack.encode(replace(message, delivery=None, received_at=received_at))
     return HeldMessage(tenant=message.tenant, received_at=received_at, size=len(encoded), message=encoded)

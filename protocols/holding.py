@@ -7,10 +7,11 @@ it is tried again after a pause. Where the database itself is away nobody is to 
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import django.db
 import psycopg
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 logger = logging.getLogger(__name__)
 
@@ -21,37 +22,52 @@ LAST_PAUSE_SECONDS = 60.0
 _NO_TENANTS_FAULT = ("08", "40", "53", "57", "58")
 
 
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    retry_at: float
+    next_pause_seconds: float
+    with_control: bool  # which of the two failed: readings, or all else
+
+
 class Holding:
     """The tenants in trouble, each with the time of its next try. For one thread. `report` is told of each failure."""
 
     def __init__(self, *, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._report = report
         self._clock = clock
-        self._troubles: dict[str, tuple[float, float]] = {}  # when to try again, and the pause after that
+        self._troubles: dict[str, _Trouble] = {}
 
     def is_in_trouble(self, slug: str) -> bool:
         """Tell whether the tenant's messages are to be held without a try."""
-        return slug in self._troubles and self._clock() < self._troubles[slug][0]
+        return slug in self._troubles and self._clock() < self._troubles[slug].retry_at
 
-    def blame(self, slug: str, error: Exception) -> None:
-        """Note that the tenant failed.
+    def blame(self, slug: str, error: Exception, *, is_control: bool) -> None:
+        """Note that the tenant failed, with readings or with all else.
 
         Raises:
             django.db.Error: the error, where it is the database's trouble, or passes with a second try.
         """
         connection.close()
-        if find_sqlstate(error)[:2] in _NO_TENANTS_FAULT or not _database_answers():
+        if is_databases_fault(error) or not _database_answers():
             raise error
-        pause = self._troubles[slug][1] if slug in self._troubles else FIRST_PAUSE_SECONDS
-        self._troubles[slug] = (self._clock() + pause, min(2 * pause, LAST_PAUSE_SECONDS))
+        pause = self._troubles[slug].next_pause_seconds if slug in self._troubles else FIRST_PAUSE_SECONDS
+        self._troubles[slug] = _Trouble(self._clock() + pause, min(2 * pause, LAST_PAUSE_SECONDS), is_control)
         text = f"messages of {slug} are held, next try in {pause:.0f} s: {type(error).__name__}: {error}"
         logger.error("%s", text)
         self._report(text[:500])
 
-    def clear(self, slug: str) -> None:
-        """Note that the tenant can store again."""
-        if self._troubles.pop(slug, None) is not None:
+    def clear(self, slug: str, *, is_control: bool) -> None:
+        """Note that the tenant could store; that ends its trouble where it is what failed."""
+        if slug in self._troubles and self._troubles[slug].with_control == is_control:
+            del self._troubles[slug]
             logger.info("messages of %s are stored again", slug)
+
+
+def is_databases_fault(error: Exception) -> bool:
+    """Tell whether an error is no tenant's: a broken connection, which has no SQLSTATE where libpq found it out, or such a state."""
+    state = find_sqlstate(error)
+    is_connections = isinstance(error, OperationalError | InterfaceError | psycopg.OperationalError | psycopg.InterfaceError)
+    return state[:2] in _NO_TENANTS_FAULT if state else is_connections
 
 
 def find_sqlstate(error: BaseException) -> str:

@@ -108,10 +108,10 @@ def process_messages(
             try:
                 _process_group(slug, group, batch, is_control=is_control)
             except (django.db.Error, psycopg.Error) as error:
-                holding.blame(slug, error)
+                holding.blame(slug, error, is_control=is_control)
                 _hold(slug, [(index, message) for index, message in group if not progress.is_done(index)], batch, error)
             else:
-                holding.clear(slug)
+                holding.clear(slug, is_control=is_control)
     return progress.sum_up()
 
 
@@ -138,12 +138,13 @@ def _process_group(slug: str, group: Sequence[tuple[int, RawMessage]], batch: _B
 
 def _hold(slug: str, group: Sequence[tuple[int, RawMessage]], batch: _Batch, error: Exception | None = None) -> None:
     within = [(index, message) for index, message in group if index not in batch.uncovered]
-    outcome = hold_messages(tenant=slug, messages=within, until=batch.until, error=error, now=batch.now)
-    flood = [Refusal(index, RateLimitedError.code, _TOO_MANY) for index, _ in group if index in batch.uncovered]
+    outcome = hold_messages(tenant=slug, messages=within, until=batch.until, stamps=batch.progress.stamps, error=error, now=batch.now)
+    batch.progress.finish([index for index, _ in within], outcome)
+    flood = [index for index, _ in group if index in batch.uncovered]
     if flood:
         count_unrouted(listener=group[0][1].protocol, messages=len(flood), now=batch.now)
-        batch.progress.finish((), BatchOutcome(0, 0, flood, frozenset(refusal.index for refusal in flood)))
-    batch.progress.finish([index for index, _ in group], outcome)
+        refusals = [Refusal(index, RateLimitedError.code, _TOO_MANY) for index in flood]
+        batch.progress.finish(flood, BatchOutcome(0, 0, refusals, frozenset(flood)))
 
 
 def _decode(index: int, message: RawMessage, device: DeviceRef | None, max_bytes: int) -> _Item:

@@ -1,6 +1,6 @@
 """How far a batch has got, so that trying it again stores nothing twice. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from protocols.types import BatchOutcome
@@ -10,11 +10,11 @@ class Progress:
     """What became of the messages of one batch, by their indexes, over all its tries.
 
     `stamps` are the times that values without one got: where a commit's confirmation was lost, the next try brings the
-    same times, and with them the same readings.
+    same times, and with them the same readings. Messages that were held bring theirs.
     """
 
-    def __init__(self) -> None:
-        self.stamps: dict[int, datetime] = {}
+    def __init__(self, stamps: Mapping[int, datetime] | None = None) -> None:
+        self.stamps = dict(stamps or {})
         self._done: set[int] = set()
         self._outcomes: list[BatchOutcome] = []
 

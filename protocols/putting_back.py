@@ -7,8 +7,9 @@ from django.db import Error, connection, transaction
 from django.utils import timezone
 
 from protocols.handoff import Committed, hand_on_now
-from protocols.held_messages import list_backlogs, note_failure, take_held
+from protocols.held_messages import list_backlogs, note_failure, note_stored, take_held
 from protocols.pipeline import process_messages
+from protocols.progress import Progress
 from tenants.models import Tenant
 from tenants.selectors import get_tenant_by_slug
 
@@ -21,7 +22,7 @@ LOCK_SECONDS = 2
 
 def put_back_all() -> int:
     """Store what is held of every tenant that can take it; return how many messages. Who cannot does not stop the others."""
-    return sum(_put_back_tenant(backlog.tenant) for backlog in list_backlogs() if _may_store(backlog.tenant))
+    return sum(_put_back_tenant(backlog.tenant) for backlog in list_backlogs())
 
 
 def _may_store(slug: str) -> bool:
@@ -33,13 +34,13 @@ def _may_store(slug: str) -> bool:
 def _put_back_tenant(slug: str) -> int:
     total = 0
     try:
-        while count := put_back_some(slug=slug):
+        while _may_store(slug) and (count := put_back_some(slug=slug)):
             total += count
     except (Error, psycopg.Error) as error:
         connection.close()
         note_failure(tenant=slug, error=error)
-        logger.warning("%d messages of %s were put back, the others stay held: %s", total, slug, error)
-    else:
+        logger.warning("messages of %s stay held: %s", slug, error)
+    if total:
         logger.info("%d held messages of %s were put back", total, slug)
     return total
 
@@ -54,9 +55,10 @@ def put_back_some(*, slug: str) -> int:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
-        messages = take_held(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
-        if messages:
-            process_messages(messages=messages, now=timezone.now(), hand_on=committed.append)
+        taken = take_held(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
+        if taken.messages:
+            process_messages(messages=taken.messages, now=timezone.now(), hand_on=committed.append, progress=Progress(taken.stamps))
+            note_stored(taken, tenant=slug)
     for part in committed:
         hand_on_now(part)
-    return len(messages)
+    return len(taken.messages)

@@ -15,13 +15,14 @@ from msgspec.structs import replace
 
 from devices.models import Device
 from iiot_site.lib import clock
-from protocols import pipeline
+from protocols import pipeline, putting_back
 from protocols.handoff import Committed
 from protocols.holding import FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, Holding
 from protocols.models import HeldBacklog, HeldMessage, UnroutedCount
 from protocols.progress import Progress
 from protocols.putting_back import put_back_all
-from protocols.types import BatchOutcome, RawMessage
+from protocols.types import BatchOutcome, Delivery, RawMessage
+from protocols.unnumbered_deliveries import CONSUMER_START
 from telemetry.ledger import load_ledger
 from telemetry.models import Reading
 from telemetry.services import store_readings
@@ -167,6 +168,115 @@ def test_what_was_held_keeps_the_time_of_its_receipt(
     with tenant_context(acme):
         moved = Reading.objects.get().ts - received_at
     assert abs(moved - timedelta(minutes=2)) < timedelta(seconds=1), "by the database's clock, not twice put on it"
+
+
+def test_what_could_not_be_put_back_at_once_keeps_the_time_of_its_receipt(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    messages = [make_message(f'{{"temperature": {value}}}', age=timedelta(minutes=9 - value)) for value in range(10)]
+    with readings_away(acme):
+        door.take(*messages)
+        assert put_back_all() == put_back_all() == 0
+    put_back_all()
+    with tenant_context(acme):
+        times = list(Reading.objects.order_by("value").values_list("ts", flat=True))
+    assert len(times) == 10
+    assert all(abs(ts - message.received_at) < timedelta(seconds=1) for ts, message in zip(times, messages, strict=True))
+
+
+def test_a_hold_whose_confirmation_was_lost_brings_each_value_once(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress()
+    with readings_away(acme):
+        with monkeypatch.context() as patch:
+            patch.setattr(Progress, "finish", _lose_confirmation)
+            with pytest.raises(OperationalError):
+                door.take(make_message('{"temperature": 1}'), progress=progress)
+        door.take(make_message('{"temperature": 1}'), progress=progress)
+    put_back_all()
+    assert values_of(acme) == [1.0]
+
+
+def test_a_connection_that_breaks_at_the_commit_is_no_tenants_fault(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libpq finds out by itself that it broke, so there is no SQLSTATE; and the database answers again at once."""
+
+    def lose(*_: Any) -> None:
+        raise OperationalError("server closed the connection unexpectedly") from psycopg.OperationalError("server closed the connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "finish", lose)
+        with pytest.raises(OperationalError, match="closed"):
+            door.take(make_message('{"temperature": 1}', packet_id=1))
+    assert values_of(acme) == [1.0]
+    assert not HeldMessage.objects.exists()
+    assert door.take(make_message('{"temperature": 2}', packet_id=2)).stored == 1
+
+
+def test_all_copies_of_a_held_message_are_known_over_a_broker_without_numbers(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    def deliver(consumer: str, count: int) -> RawMessage:
+        delivery = Delivery(f"{CONSUMER_START}{consumer}", count, 0, count > 1, is_numbered=False)
+        return replace(make_message('{"temperature": 1}'), delivery=delivery)
+
+    with readings_away(acme):
+        assert [door.take(deliver(*copy)).held for copy in (("a", 1), ("b", 2), ("c", 3))] == [1, 0, 0]
+    put_back_all()
+    assert values_of(acme) == [1.0]
+
+
+def test_a_copy_that_comes_after_all_was_put_back_leaves_no_backlog(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with readings_away(acme):
+        door.take(make_message('{"temperature": 1}', packet_id=5))
+    put_back_all()
+    assert door.take(make_message('{"temperature": 1}', packet_id=5, dup=True)).held == 0, "the listener does not try yet"
+    assert not HeldBacklog.objects.exists()
+
+
+def test_messages_can_be_held_while_others_are_put_back(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with readings_away(acme):
+        door.take(make_message('{"temperature": 1}'))
+
+    def process(**arguments: Any) -> BatchOutcome:
+        with psycopg.connect(**_login()) as other:
+            other.execute("SET lock_timeout = '200ms'")
+            other.execute("SELECT 1 FROM public.protocols_heldbacklog WHERE tenant = 'acme' FOR UPDATE")
+        return pipeline.process_messages(**arguments)
+
+    monkeypatch.setattr(putting_back, "process_messages", process)
+    assert put_back_all() == 1
+
+
+def test_what_is_held_stays_where_the_tenant_is_suspended_in_the_middle(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with readings_away(acme):
+        door.take(*(make_message(f'{{"temperature": {value}}}') for value in range(3)))
+    monkeypatch.setattr(putting_back, "AT_ONCE", 1)
+    monkeypatch.setattr(putting_back, "hand_on_now", lambda _: set_suspended(tenant=acme, is_suspended=True))
+    assert put_back_all() == 1
+    assert HeldMessage.objects.count() == 2
+
+
+def test_the_pause_grows_where_only_states_fail(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OperationalError("…") from psycopg.errors.LockNotAvailable()
+
+    monkeypatch.setattr(pipeline, "take_in", fail)
+    batch = make_message('{"temperature": 1}'), replace(make_message("online"), channel="status")
+    for tries, seconds in enumerate((0, FIRST_PAUSE_SECONDS + 1, FIRST_PAUSE_SECONDS + 1, FIRST_PAUSE_SECONDS + 1), start=1):
+        door.seconds += seconds
+        door.take(*batch)
+        assert len(door.errors) == (1, 2, 2, 3)[tries - 1]
 
 
 def test_the_part_that_was_committed_before_the_trouble_is_not_stored_again(
