@@ -130,6 +130,12 @@ class BulkClient(paho.Client):
         properties.ReceiveMaximum = MAX_INFLIGHT
         self.connect_async(host, port, keepalive=0, clean_start=False, properties=properties)
 
+    def close(self) -> None:
+        """Disconnect behind the last PUBACKs and end the thread; also where an error has ended it already."""
+        self.disconnect()
+        self.loop_stop()
+        self._reset_sockets()  # paho leaves them to the garbage collector, which may come to a socket before it comes to paho
+
     def acknowledge(self, packet_ids: Sequence[int]) -> None:
         """Send PUBACKs (MQTT 3.1.1 §3.4) together; may be called from any thread. A lost connection swallows them.
 

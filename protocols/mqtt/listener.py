@@ -115,8 +115,7 @@ class MqttListener:
 
     def _disconnect(self) -> None:
         self._dispatcher.stop(timeout_seconds=2 * PUBACK_SECONDS)
-        self._client.disconnect()  # queued behind the last PUBACKs
-        self._client.loop_stop()
+        self._client.close()
 
     def _acknowledge(self, batch: Sequence[RawMessage], outcome: BatchOutcome) -> None:
         deliveries = [message.delivery for message in batch if message.delivery is not None]

@@ -103,6 +103,8 @@ def test_a_thread_that_cannot_read_any_more_ends_the_process(
         publish(platform, "NDATA/edge-1", now_frame(1, 22.5))
         wait_until(lambda: listener._core.is_stopping)
         assert "ZeroDivisionError" in listener.last_error
+        sockets = [listener._client.socket(), listener._client._sockpairR, listener._client._sockpairW]
+    assert [link.fileno() for link in sockets if link] == [-1, -1, -1]
 
 
 def test_names_the_database_does_not_take_hold_up_nobodys_heartbeat(acme: Tenant) -> None:
