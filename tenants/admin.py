@@ -264,7 +264,7 @@ class ApiKeyAdmin(SharedModelAdmin):
             expires_at=obj.expires_at,
         )
         obj.pk, obj._state.adding = issued.key.pk, False  # noqa: SLF001  # as in TenantAdmin
-        self.message_user(request, f"The key, shown this once: {issued.secret}", messages.WARNING)
+        self.message_user(request, _show_key(issued.secret, request.build_absolute_uri("/api/v1/devices")), messages.WARNING)
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
@@ -273,6 +273,15 @@ class ApiKeyAdmin(SharedModelAdmin):
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("tenants.change_apikey"))
+
+
+def _show_key(secret: str, url: str) -> SafeString:
+    code = '<code class="block break-words mt-3">{}</code>'
+    return format_html(
+        f'Copy the key now, it is shown this once: {code}<span class="block mt-3">Try it:</span>{code}',
+        secret,
+        f'curl {url} -H "Authorization: Bearer {secret}"',
+    )
 
 
 @admin.register(TokenFamily)

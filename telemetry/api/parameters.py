@@ -84,7 +84,10 @@ class AggregatesField(KeysField):
 class DevicesField(KeysField):
     """Ids of devices."""
 
-    default_error_messages = {"invalid": "Use the id of a device.", "too_many": f"Name {MAX_DEVICES} devices at most."}
+    default_error_messages = {
+        "invalid": "Use the id of a device, a UUID: GET /devices?search=<key> tells it.",
+        "too_many": f"Name {MAX_DEVICES} devices at most.",
+    }
 
     def to_internal_value(self, data: Any) -> Any:
         try:

@@ -87,7 +87,7 @@ def test_a_metric_that_a_message_has_just_registered_is_marked(viewer: Client, a
             store(pump, Metric.objects.create(device_type=pump.device_type, key=key, registered_at=registered_at), 1.0)
     page = viewer.get(f"/t/acme/devices/{pump.uuid}").content.decode()
     assert page.count(">New<") == 1
-    assert "New to the type" in page
+    assert "New in the last day" in page
     assert '<span class="mono">temprature</span>' in page
 
 
