@@ -17,10 +17,10 @@ from pika.exceptions import AMQPError, NackError, UnroutableError
 
 from devices.command_states import next_offer_at
 from devices.types import CommandRef, StateRef
-from protocols.amqp.address import BrokerAddress
 from protocols.amqp.consumer import connection_parameters
 from protocols.amqp.names import COMMANDS_EXCHANGE, commands_key, desired_key
 from protocols.amqp.topology import declare_commands_exchange
+from protocols.broker_address import BrokerAddress
 from protocols.commands import encode_command, encode_state
 
 logger = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from typing import Any
 import pika
 from pika.adapters.select_connection import IOLoop
 
-from protocols.amqp.address import BrokerAddress
 from protocols.amqp.frames import Arrival
 from protocols.amqp.link import BulkConnection
 from protocols.amqp.names import TELEMETRY_QUEUE
 from protocols.amqp.topology import declare_topology
+from protocols.broker_address import BrokerAddress
 
 logger = logging.getLogger(__name__)
 

@@ -5,16 +5,16 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from protocols.amqp.address import parse_broker_url
 from protocols.amqp.listener import AmqpListener
 from protocols.amqp.logins import BrokerControl, ConnectionEnder
+from protocols.broker_address import parse_amqp_url
 from protocols.login_sync import LoginSync
 
 
 def make_listener(ready_file: Path | None) -> AmqpListener:
     """Return the listener of the broker in AMQP_URL."""
     try:
-        address = parse_broker_url(settings.AMQP_URL)
+        address = parse_amqp_url(settings.AMQP_URL)
     except ValueError as exc:
         raise CommandError(str(exc)) from exc
     folder = Path(settings.IIOT_DATA_DIR) / "rabbitmq"

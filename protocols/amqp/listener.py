@@ -16,12 +16,12 @@ from uuid import uuid4
 from django.db import DatabaseError, InterfaceError, connection
 
 from protocols.amqp.acknowledging import plan_settlement
-from protocols.amqp.address import BrokerAddress
 from protocols.amqp.command_sender import CommandSender
 from protocols.amqp.consumer import Consumer
 from protocols.amqp.frames import Arrival
 from protocols.amqp.names import parse_key, was_smuggled
 from protocols.amqp.properties import read_properties
+from protocols.broker_address import BrokerAddress
 from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
 from protocols.commands import CommandDispatcher
 from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore

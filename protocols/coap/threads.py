@@ -2,29 +2,30 @@
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 
-from protocols import database_thread
+from protocols import database_threads
 from protocols.coap.refusals import SERVICE_UNAVAILABLE, Refused
 
 logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class DatabaseThread(database_thread.DatabaseThread):
+class DatabaseThread(database_threads.DatabaseThreads):
     """Runs one function after the other."""
 
-    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the function returns.
 
         Raises:
             Refused: 5.03, the database does not answer; the next call connects anew.
         """
         try:
-            return await super().run(function, *arguments)
+            return await super().run(work, *args, **kwargs)
         except (DatabaseError, InterfaceError) as exc:
             logger.warning("the database does not answer: %s", exc)
             raise Refused("busy", code=SERVICE_UNAVAILABLE, max_age=5) from exc

@@ -6,8 +6,8 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from protocols.broker_address import parse_mqtt_url
 from protocols.login_sync import LoginSync
-from protocols.mqtt.address import parse_broker_url
 from protocols.mqtt.client_id import load_client_id
 from protocols.mqtt.listener import PROTOCOLS, MqttListener
 from protocols.mqtt.logins import PasswordFile
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def make_listener(ready_file: Path | None) -> MqttListener:
     """Return the listener of the broker in MQTT_URL."""
     try:
-        address = parse_broker_url(settings.MQTT_URL)
+        address = parse_mqtt_url(settings.MQTT_URL)
     except ValueError as exc:
         raise CommandError(str(exc)) from exc
     client_id = load_client_id(Path(settings.IIOT_DATA_DIR) / "secrets")

@@ -19,12 +19,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from alerting.device_notices import AlertNotice
 from devices.types import CommandRef, StateRef
+from protocols.broker_address import BrokerAddress
 from protocols.commands import CommandDispatcher, encode_alert, encode_command, encode_state
 from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_deliveries
 from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.mqtt.acknowledging import PubackOrder
-from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
 from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, alerts_topic, command_topic, parse_topic, state_topic

@@ -22,7 +22,7 @@ from django_tenants.utils import tenant_context
 from devices.certificates import tenants_named_in
 from devices.services import authenticate_certificate
 from devices.types import BrokerLogin
-from protocols.database_thread import DatabaseThread
+from protocols.database_threads import DatabaseThreads
 from protocols.mqtt.connect_packet import CONNECT, Connect, MalformedConnectError, read_connect, refuse, write_connect
 from protocols.mqtt.packets import read_varint
 from protocols.mqtt.tls_files import TlsFiles, make_context
@@ -80,7 +80,7 @@ class TlsDoor:
 
     async def _run(self) -> None:
         self._stamp, self._context = self._files.stamp(), make_context(self._files)
-        self._database = DatabaseThread("tls-door")
+        self._database = DatabaseThreads("tls-door")
         family = socket.AF_INET6 if ":" in self._bind else socket.AF_INET
         with socket.create_server((self._bind, self.port), family=family, backlog=1_024) as listening:
             listening.setblocking(False)

@@ -9,12 +9,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from datetime import datetime, timedelta
-from functools import partial
-from threading import Barrier
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from asyncua import ua
 from asyncua.common.connection import TransportLimits
@@ -23,9 +20,10 @@ from asyncua.crypto.permission_rules import User
 from asyncua.server.internal_server import InternalServer
 from asyncua.ua.status_codes import StatusCodes
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
+from protocols.database_threads import DatabaseThreads
 from protocols.opcua.address_space import PlantAddressSpace
 from protocols.opcua.bounded_server import CHUNK_BYTES, MAX_MESSAGE_BYTES, BoundedServer
 from protocols.opcua.command_nodes import CommandInput
@@ -43,14 +41,12 @@ REFRESH_SECONDS = 1.0
 THREADS = 2
 RELOAD_SECONDS = 15.0
 OVERLAP = timedelta(seconds=10)  # a value may be committed some seconds after it was received
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class TenantInternalServer(InternalServer):
     """asyncua's server with sessions that keep to their tenant, and nothing that strangers could write."""
 
-    def __init__(self, reader: "DatabaseThreads") -> None:
+    def __init__(self, reader: DatabaseThreads) -> None:
         super().__init__(user_manager=_KeyUsers(reader))  # type: ignore[arg-type]  # only get_user is asked
         self.tenant_sessions: set[TenantSession] = set()
         self.plant_index = -1
@@ -80,48 +76,15 @@ class TenantInternalServer(InternalServer):
 class _KeyUsers:
     """Asks the database whose key it is; the server's loop waits for the answer, three seconds at most."""
 
-    def __init__(self, reader: "DatabaseThreads") -> None:
+    def __init__(self, reader: DatabaseThreads) -> None:
         self._reader = reader
 
     def get_user(self, iserver: Any, username: str | None = None, password: str | None = None, certificate: Any = None) -> User | None:
         try:
-            return self._reader.wait(authenticate, username, password)
+            return self._reader.submit(authenticate, username, password).result(timeout=LOGIN_SECONDS)
         except (FutureTimeoutError, DatabaseError, InterfaceError) as exc:
             logger.warning("nobody could be asked who logs in: %s", exc)
             return None
-
-
-class DatabaseThreads:
-    """Runs what reads the database, away from the loop."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="opcua-reads")
-
-    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.wrap_future(self._pool.submit(partial(_with_connection, partial(work, *args, **kwargs))))
-
-    def wait(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._pool.submit(partial(_with_connection, partial(work, *args, **kwargs))).result(timeout=LOGIN_SECONDS)
-
-    def close(self) -> None:
-        everybody = Barrier(THREADS)
-        for _ in range(THREADS):
-            self._pool.submit(_close_connection, everybody)
-        self._pool.shutdown(wait=True)
-
-
-def _close_connection(everybody: Barrier) -> None:
-    connection.close()
-    everybody.wait(timeout=LOGIN_SECONDS)  # so that each thread closes its own
-
-
-def _with_connection(work: Callable[[], T]) -> T:
-    connection.close_if_unusable_or_obsolete()
-    try:
-        return work()
-    except (DatabaseError, InterfaceError):
-        connection.close()
-        raise
 
 
 class PlatformServer:
@@ -129,7 +92,7 @@ class PlatformServer:
 
     def __init__(self, identity: Identity, *, bind: str, port: int) -> None:
         self._identity = identity
-        self._reader = DatabaseThreads()
+        self._reader = DatabaseThreads("opcua-reads", count=THREADS)
         self._internal = TenantInternalServer(self._reader)
         self._internal.prepare = self._prepare
         self._internal.find_command = self._find_command

@@ -18,7 +18,7 @@ import paho.mqtt.client as paho
 import psycopg
 from paho.mqtt.enums import CallbackAPIVersion
 
-from protocols.mqtt.address import parse_broker_url
+from protocols.broker_address import parse_mqtt_url
 
 BATCH = 2_000
 BATCH_SECONDS = 0.1
@@ -53,7 +53,7 @@ class MinimalPipeline:
         self.client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"bench-reference-{time.time_ns()}", manual_ack=True)
 
     def run(self) -> None:
-        address = parse_broker_url(os.environ["MQTT_URL"])
+        address = parse_mqtt_url(os.environ["MQTT_URL"])
         self.client.username_pw_set(address.username, address.password)
         self.client.on_message = self._on_message
         self.client.on_connect = self._on_connect

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from protocols.mqtt.address import parse_broker_url
+from protocols.broker_address import parse_mqtt_url
 from protocols.mqtt.tls_door import TlsDoor
 from protocols.mqtt.tls_files import TlsFiles
 
@@ -20,7 +20,7 @@ def make_door(ready_file: Path | None) -> TlsDoor:
         raise CommandError("Set IIOT_MQTT_TLS_CERT and IIOT_MQTT_TLS_KEY to the server's certificate and its key, in PEM.")
     if not (Path(settings.IIOT_DATA_DIR) / "mosquitto").is_dir():
         raise CommandError("The broker in MQTT_URL is not ours, so the platform cannot tell it who may log in: let it speak TLS itself.")
-    address = parse_broker_url(settings.MQTT_URL)
+    address = parse_mqtt_url(settings.MQTT_URL)
     client_ca = settings.IIOT_MQTT_TLS_CLIENT_CA
     return TlsDoor(
         bind=settings.IIOT_MQTT_TLS_BIND,

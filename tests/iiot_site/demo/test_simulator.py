@@ -21,11 +21,10 @@ from iiot_site.demo.demo_file import DemoFile, write_demo_file
 from iiot_site.demo.links import MqttLink, open_link
 from iiot_site.demo.plant import VERSION
 from iiot_site.demo.simulator import Simulator
-from protocols.amqp.address import parse_broker_url as parse_amqp_url
 from protocols.amqp.consumer import connection_parameters
 from protocols.amqp.topology import declare_topology
+from protocols.broker_address import BrokerAddress, parse_amqp_url, parse_mqtt_url
 from protocols.codecs.json import decode_telemetry
-from protocols.mqtt.address import BrokerAddress, parse_broker_url
 from tests.platform import free_port
 
 TOPIC = "t/acme/simulated-pump/telemetry"
@@ -35,7 +34,7 @@ TOPIC = "t/acme/simulated-pump/telemetry"
 def broker(settings: LazySettings) -> BrokerAddress:
     if not settings.MQTT_URL:
         pytest.skip("no MQTT broker")
-    return parse_broker_url(settings.MQTT_URL)
+    return parse_mqtt_url(settings.MQTT_URL)
 
 
 @pytest.fixture

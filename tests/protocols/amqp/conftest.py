@@ -11,11 +11,11 @@ import pytest
 from django.conf import settings
 from pika.exceptions import AMQPError
 
-from protocols.amqp.address import BrokerAddress, parse_broker_url
 from protocols.amqp.consumer import connection_parameters
 from protocols.amqp.listener import AmqpListener
 from protocols.amqp.names import DEAD_QUEUE, TELEMETRY_EXCHANGE, TELEMETRY_QUEUE
 from protocols.amqp.topology import declare_topology
+from protocols.broker_address import BrokerAddress, parse_amqp_url
 from tests.protocols.running import running
 
 KEY = "acme.pump-7.telemetry"
@@ -44,7 +44,7 @@ def broker() -> BrokerAddress:
     """The broker with the platform's login."""
     if not settings.AMQP_URL:
         pytest.skip("no RabbitMQ")
-    return parse_broker_url(settings.AMQP_URL)
+    return parse_amqp_url(settings.AMQP_URL)
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from iiot_site.supervisor.ports import PortBook
 from iiot_site.supervisor.rabbitmq import RabbitmqServer
 from iiot_site.supervisor.servers import ServerContext
 from iiot_site.supervisor.supervisor import Supervisor
-from protocols.amqp.address import BrokerAddress, parse_broker_url
 from protocols.amqp.logins import BrokerControl, ConnectionEnder
 from protocols.amqp.names import TELEMETRY_EXCHANGE, TELEMETRY_QUEUE
+from protocols.broker_address import BrokerAddress, parse_amqp_url
 from protocols.login_sync import LoginSync
 from telemetry.models import Reading
 from tenants.models import Tenant
@@ -44,7 +44,7 @@ class Rabbit:
 
     def __init__(self, server: RabbitmqServer, *, web_port: int, child: Child) -> None:
         self.runner: asyncio.Runner | None = None
-        self.address = parse_broker_url(server.url)
+        self.address = parse_amqp_url(server.url)
         self.folder = server.context.folder.root / "rabbitmq"
         self.web_port = web_port
         self.secret = server.context.folder.secret("broker_access")

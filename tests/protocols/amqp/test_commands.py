@@ -13,8 +13,8 @@ from django_tenants.utils import tenant_context
 from devices.command_services import queue_command
 from devices.models import Command, Device
 from devices.types import CommandRef
-from protocols.amqp.address import BrokerAddress
 from protocols.amqp.command_sender import CommandSender, lifetime_ms
+from protocols.broker_address import BrokerAddress
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
@@ -112,7 +112,7 @@ def test_the_sender_connects_again_where_the_connection_was_lost(acme: Tenant, b
 
 
 def test_a_broker_that_is_away_makes_no_trouble() -> None:
-    sender = CommandSender(BrokerAddress("127.0.0.1", 9, "iiot", "x", "/", uses_tls=False))
+    sender = CommandSender(BrokerAddress("127.0.0.1", 9, "iiot", "x", uses_tls=False, virtual_host="/"))
     assert not sender.is_ready()
     assert not sender.is_ready()  # without another attempt, for now
     sender.close()

@@ -13,9 +13,9 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from protocols import writer
-from protocols.amqp.address import parse_broker_url
 from protocols.amqp.listener import AmqpListener
 from protocols.amqp.names import DEAD_QUEUE, TELEMETRY_QUEUE
+from protocols.broker_address import parse_amqp_url
 from protocols.models import DeliveryWindow, ListenerState, UnroutedCount
 from protocols.pipeline import process_messages
 from telemetry.ledger import list_broken_entries, list_day_differences
@@ -87,7 +87,7 @@ def test_what_came_during_an_outage_of_ours_is_no_flood(
 def test_memories_are_kept_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("protocols.amqp.listener.KEPT_SECONDS", 0)
     DeliveryWindow.objects.create(consumer="amqp/1/1", delivery_until=1, numbers=[1], digests=[1])
-    listener = AmqpListener(parse_broker_url("amqp://127.0.0.1:1"))
+    listener = AmqpListener(parse_amqp_url("amqp://127.0.0.1:1"))
     listener._on_ready()
     listener._on_problem("gone")
     listener._prune()

@@ -7,19 +7,19 @@ import pika
 import pytest
 
 from protocols.amqp.acknowledging import Settlement, plan_settlement
-from protocols.amqp.address import BrokerAddress, parse_broker_url
 from protocols.amqp.frames import BrokenStreamError, is_delivery, take_arrivals
 from protocols.amqp.names import parse_key, was_smuggled
 from protocols.amqp.properties import MessageProperties, read_properties
+from protocols.broker_address import BrokerAddress, parse_amqp_url
 from protocols.types import Delivery, RawMessage
 
 
 def test_addresses_are_read_with_their_escapes() -> None:
-    assert parse_broker_url("amqp://iiot:p%40ss@[::1]:5673/%2F") == BrokerAddress("::1", 5673, "iiot", "p@ss", "/", False)
-    assert parse_broker_url("amqps://a@b/plant") == BrokerAddress("b", 5671, "a", "guest", "plant", True)
+    assert parse_amqp_url("amqp://iiot:p%40ss@[::1]:5673/%2F") == BrokerAddress("::1", 5673, "iiot", "p@ss", False, "/")
+    assert parse_amqp_url("amqps://a@b/plant") == BrokerAddress("b", 5671, "a", "guest", True, "plant")
     for url in ("", "mqtt://b", "amqp://"):
         with pytest.raises(ValueError, match="AMQP_URL"):
-            parse_broker_url(url)
+            parse_amqp_url(url)
 
 
 @pytest.mark.parametrize(

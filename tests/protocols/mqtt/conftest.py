@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from iiot_site.lib.broker_logins import PLATFORM_USER, acl_text
 from iiot_site.lib.broker_password import hash_broker_password
-from protocols.mqtt.address import BrokerAddress, parse_broker_url
+from protocols.broker_address import BrokerAddress, parse_mqtt_url
 from protocols.mqtt.listener import MqttListener
 from tests.platform import free_port
 from tests.protocols.running import running
@@ -49,7 +49,7 @@ def broker(client_id: str) -> Iterator[BrokerAddress]:
     """The broker with the platform's login; the test's listener has a session of its own there."""
     if not settings.MQTT_URL:
         pytest.skip("no MQTT broker")
-    address = parse_broker_url(settings.MQTT_URL)
+    address = parse_mqtt_url(settings.MQTT_URL)
     yield address
     disconnect(connect(address, client_id=client_id))  # a clean session drops the persistent one
 

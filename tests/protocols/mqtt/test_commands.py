@@ -16,7 +16,7 @@ from alerting.services import handle_signal
 from alerting.types import AlertSignal
 from devices.command_services import queue_command
 from devices.models import Command, Device
-from protocols.mqtt.address import BrokerAddress
+from protocols.broker_address import BrokerAddress
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice

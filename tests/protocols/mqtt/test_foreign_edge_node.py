@@ -17,8 +17,8 @@ from django_tenants.utils import tenant_context
 
 from devices.models import Device
 from devices.services import issue_credential
+from protocols.broker_address import BrokerAddress
 from protocols.login_sync import LoginSync
-from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.listener import MqttListener
 from protocols.mqtt.logins import PasswordFile
 from telemetry.models import Reading, RejectedMessage, TextReading

@@ -11,7 +11,7 @@ from django_tenants.utils import tenant_context
 
 from devices.models import DesiredState, Device
 from devices.state_services import change_desired, load_state
-from protocols.mqtt.address import BrokerAddress
+from protocols.broker_address import BrokerAddress
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice

@@ -17,10 +17,10 @@ from django_tenants.utils import tenant_context
 
 from devices.models import Device, DeviceCredential
 from devices.services import issue_credential, revoke_credential
+from protocols.broker_address import BrokerAddress
 from protocols.login_sync import LoginSync
 from protocols.management.commands.mqtt_tls import make_door
 from protocols.mqtt import tls_door
-from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.listener import MqttListener
 from protocols.mqtt.logins import PasswordFile
 from protocols.mqtt.tls_door import TlsDoor

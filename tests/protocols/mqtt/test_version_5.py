@@ -10,8 +10,8 @@ import paho.mqtt.client as paho
 import pytest
 from django_tenants.utils import tenant_context
 
+from protocols.broker_address import BrokerAddress
 from protocols.models import ListenerState
-from protocols.mqtt.address import BrokerAddress
 from protocols.mqtt.listener import MqttListener
 from telemetry.models import Reading
 from tenants.models import Tenant
