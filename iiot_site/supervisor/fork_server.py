@@ -24,6 +24,7 @@ from typing import Any
 REQUEST_BYTES = 131_072
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _NAME_BYTES = 15
+_NO_PROCESS = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`number` 0 says that all is loaded; an `exit_code` that the process `pid` has ended."""
+    """`number` 0 says that all is loaded; an `exit_code` that the process `pid` has ended; no `pid` that none could be made."""
 
     number: int = 0
     pid: int = 0
@@ -86,14 +87,17 @@ class ForkServer:
     def _fork(self, request: Request, output: int, errors: int) -> bool:
         """Fork; tell in which of the two processes we are."""
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # no memory, or too many processes; those that run must not end for it
+            pid = _NO_PROCESS
         if pid == 0:
             become(request, output=output, errors=errors, parent=parent)
             self.link.close()
             return True
         os.close(output)
         os.close(errors)
-        self._answer(Answer(number=request.number, pid=pid))
+        self._answer(Answer(number=request.number, pid=max(pid, 0)))
         return False
 
     def _report_ended(self) -> None:

@@ -114,11 +114,19 @@ class Forks:
         elif answer.number == 0:
             self._loaded.set()
         else:
-            process = self._running[answer.pid] = ForkedProcess(answer.pid)
-            if answer.number in self._waiting:
-                self._waiting[answer.number].set_result(answer.pid)
-            else:  # nobody waits any more
-                process.send_signal(signal.SIGKILL)
+            self._take_answer(answer)
+
+    def _take_answer(self, answer: Answer) -> None:
+        waiting = self._waiting.get(answer.number)
+        if answer.pid == 0:
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(OSError(errno.EAGAIN, "the fork server could not make a process"))
+            return
+        process = self._running[answer.pid] = ForkedProcess(answer.pid)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer.pid)
+        else:  # nobody waits any more
+            process.send_signal(signal.SIGKILL)
 
     def _forget(self) -> None:
         """Give up a fork server that ended. What it forked ends with it; what is slow to end is ended now."""

@@ -1,9 +1,11 @@
 """The fork server: what it forks is a process of its own, is watched, and never outlives it."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ import pytest
 from iiot_site.supervisor.child import Child, ProcessSpec, open_log
 from iiot_site.supervisor.console import Console
 from iiot_site.supervisor.data_folder import DataFolder
+from iiot_site.supervisor.fork_server import REQUEST_BYTES, ForkServer, Request
 from iiot_site.supervisor.forks import Forks
 from iiot_site.supervisor.guardian import end_marked
 from iiot_site.supervisor.supervisor import Supervisor
@@ -142,6 +145,31 @@ def test_without_a_fork_server_a_start_fails_as_that_of_a_missing_program_does(t
             with pytest.raises(OSError, match="too large"):
                 await plant.forks.fork(huge, 1)
             assert loader.pid is not None
+
+    asyncio.run(story())
+
+
+def test_a_fork_server_that_can_make_no_process_says_so_and_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    async def story() -> None:
+        forks, (ours, theirs) = Forks("wave", answer_seconds=5), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        forks._link = ours
+        forks._loaded.set()
+        asyncio.get_running_loop().add_reader(ours, forks._read)
+        spec = ProcessSpec(name="none", argv=(sys.executable, "x.py"), log=Path("x.log"), cwd=PROJECT, env={})
+        start = asyncio.create_task(forks.fork(spec, 1))
+        await asyncio.sleep(0)
+        packet, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, theirs, REQUEST_BYTES, 2)
+        monkeypatch.setattr(os, "fork", fail)
+        assert not ForkServer(theirs)._fork(Request(**json.loads(packet)), *descriptors)
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="could not make a process"):
+            await start
+        forks._forget()
+        theirs.close()
 
     asyncio.run(story())
 
