@@ -111,8 +111,7 @@ def _take_in_one(message: RawMessage, device: Device, now: datetime) -> Connecti
     if message.channel == STATUS:
         return ConnectionWord(device, read_connection(message.payload), message.received_at)
     if message.channel == REPORTED:
-        document: Any = parse_json(message.payload, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
-        record_reported(device=device, patch=document, now=now)
+        record_reported(device=device, patch=_parse(message.payload, message.codec), now=now)
     elif message.channel == STATE_GET:
         request_state(device=device, now=now)
     else:

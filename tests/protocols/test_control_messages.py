@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import cbor2
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -11,7 +12,7 @@ from devices.command_services import claim_commands, mark_sent, queue_command
 from devices.models import Device
 from devices.state_services import change_desired, load_state
 from protocols.control_messages import take_in
-from protocols.types import STATUS, RawMessage
+from protocols.types import REPORTED, STATUS, RawMessage
 from telemetry.ledger import list_broken_entries, load_ledger
 from telemetry.models import RejectedMessage
 from tenants.models import Tenant
@@ -85,3 +86,9 @@ def test_a_refused_flood_is_one_row_for_a_device_and_counted_whole(
     [row] = load_ledger(start=now - timedelta(days=1), end=now + timedelta(days=1), bucket="day")
     assert (row.received, row.rejected, row.rejected_by_reason) == (5, 5, {"rate_limited": 4, "malformed_json": 1})
     assert list_broken_entries() == []
+
+
+def test_a_state_may_be_reported_in_cbor(pump: Device, make_message: MakeMessage, now: datetime) -> None:
+    report = replace(make_message(cbor2.dumps({"rpm": 900})), channel=REPORTED, codec="cbor")
+    assert take_in([(0, report)], uncovered=(), now=now) == []
+    assert load_state(pump).reported == {"rpm": 900}
