@@ -38,7 +38,9 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stu
     """Shows and reads the condition field by field."""
 
     metric = forms.CharField(
-        max_length=MAX_METRIC_KEY_CHARACTERS, widget=MetricKeyWidget, help_text="Key of the metric; type, and those that there are show."
+        max_length=MAX_METRIC_KEY_CHARACTERS,
+        widget=MetricKeyWidget,
+        help_text="Key of the metric. Begin to type: the known ones are offered.",
     )
     operator = forms.ChoiceField(choices=[(operator, operator) for operator in OPERATORS], widget=UnfoldAdminSelectWidget)
     threshold = forms.FloatField(widget=UnfoldAdminDecimalFieldWidget)
