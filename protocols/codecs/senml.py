@@ -131,7 +131,7 @@ def _resolve(
     ts, is_relative = _read_time(_number(base, "bt") + _number(record, "t"), received_at)
     samples = []
     if values:
-        value = _add(base, "bv", record, "v") if values[0] == "v" else record.get(values[0] if values[0] != "vd" else "")
+        value = _add(base, "bv", record, "v") if values[0] == "v" else None if values[0] == "vd" else record[values[0]]
         samples.append(Sample(metric, value, ts, 0, unit, is_relative))  # type: ignore[arg-type]  # _check_record knows its type
     if "s" in record:
         samples.append(Sample(f"{metric}.sum", _add(base, "bs", record, "s"), ts, 0, "", is_relative))
