@@ -5,7 +5,7 @@ reads itself again, as it does on a live frame. A browser without scripts is sen
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
@@ -15,7 +15,6 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET, require_POST
 
 from alerting import services
@@ -24,8 +23,10 @@ from alerting.models import Alert, Incident, Severity
 from alerting.selectors import list_by_urgency, open_incidents
 from devices.models import Metric
 from iiot_site.lib.errors import IIoTError
+from iiot_site.lib.page_parts import render_part
 from tenants.models import User
 from tenants.page_access import page
+from tenants.permissions import allows
 
 PAGE_SIZE = 25
 STATE_CHOICES = {"open": "Open", "new": "New", "resolved": "Resolved", "all": "All"}
@@ -47,7 +48,7 @@ def show_incidents(request: HttpRequest) -> HttpResponse:
         "states": STATE_CHOICES,
         "severities": Severity.choices,
     }
-    return _render_part(request, "alerting/incidents.html", "alerting/_incidents.html", context)
+    return render_part(request, whole="alerting/incidents.html", part="alerting/_incidents.html", context=context)
 
 
 def _filter(incidents: QuerySet[Incident], state: str, severity: str, words: str) -> QuerySet[Incident]:
@@ -75,14 +76,18 @@ def show_incident(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
     alerts = list(incident.alerts.select_related("device").order_by("-occurred_at")[:50])
     context = {
         "incident": incident,
-        "chart_metric": _find_chart_metric(incident, alerts),
+        "chart_metric": _find_chart_metric(incident, alerts) if _sees_telemetry(request) else None,
         "actions": allowed_actions(incident.state),
         "alerts": alerts,
         "is_firing": any(alert.resolved_at is None for alert in alerts),
         "returns_after": timedelta(seconds=settings.IIOT_INCIDENT_REOPEN_SECONDS),
         "events": incident.events.select_related("actor").order_by("-at", "-id")[:200],
     }
-    return _render_part(request, "alerting/incident.html", "alerting/_incident.html", context)
+    return render_part(request, whole="alerting/incident.html", part="alerting/_incident.html", context=context)
+
+
+def _sees_telemetry(request: HttpRequest) -> bool:
+    return allows(request.membership.permissions, "telemetry:read")  # type: ignore[attr-defined]  # set by the middleware
 
 
 def _find_chart_metric(incident: Incident, alerts: list[Alert]) -> Metric | None:
@@ -133,9 +138,3 @@ def _answer(request: HttpRequest, incident_id: uuid.UUID, act: Callable[[], obje
     if getattr(request, "htmx", False):
         return HttpResponse(status=204, headers=changed)
     return redirect("incident", incident_id)
-
-
-def _render_part(request: HttpRequest, whole: str, part: str, context: Mapping[str, object]) -> HttpResponse:
-    response = render(request, part if getattr(request, "htmx", False) else whole, dict(context))
-    patch_vary_headers(response, ["HX-Request"])
-    return response

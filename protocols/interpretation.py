@@ -9,9 +9,9 @@ import msgspec
 from devices.keys import is_metric_key
 from devices.types import DeviceRef, MetricRef
 from protocols.types import Refusal, Sample
+from telemetry.qualities import UNCERTAIN
 from telemetry.types import NewReading
 
-UNCERTAIN = 1
 MAX_TEXT_LENGTH = 1024
 MAX_MAGNITUDE = 1e100  # PostgreSQL's avg() squares sums, and those of many larger numbers overflow there
 _TICK = timedelta(microseconds=1)

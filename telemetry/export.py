@@ -10,12 +10,11 @@ from django.db import connection
 from devices.models import Device, Metric
 from telemetry.bucket_history import load_buckets, read_figure
 from telemetry.export_formats import Column, Kind
-from telemetry.models import Quality
+from telemetry.qualities import QUALITY_NAMES
 from telemetry.selectors import list_metrics
 from telemetry.types import BucketQuery, HistoryBucket
 
 ROWS_AT_ONCE = 20_000
-QUALITIES = {quality.value: str(quality.label) for quality in Quality}
 
 _PAGE_SQL = """
 SELECT ts, value, quality FROM {table}
@@ -75,9 +74,9 @@ def _series_batches(device: Device, metric: Metric, start: datetime, end: dateti
             return
         key, name = device.key, metric.key
         if is_text:
-            yield [(key, name, ts, None, value, QUALITIES[quality]) for ts, value, quality in found]
+            yield [(key, name, ts, None, value, QUALITY_NAMES[quality]) for ts, value, quality in found]
         else:
-            yield [(key, name, ts, value, None, QUALITIES[quality]) for ts, value, quality in found]
+            yield [(key, name, ts, value, None, QUALITY_NAMES[quality]) for ts, value, quality in found]
         if len(found) < ROWS_AT_ONCE:
             return
         after = found[-1][0]
@@ -96,5 +95,5 @@ def _bucket_batches(
 
 
 def _bucket_row(key: str, bucket: HistoryBucket, aggregates: Sequence[str]) -> tuple[Any, ...]:
-    quality = None if bucket.quality is None else QUALITIES[bucket.quality]
+    quality = None if bucket.quality is None else QUALITY_NAMES[bucket.quality]
     return (key, bucket.metric, bucket.ts, *[read_figure(bucket, name) for name in aggregates], quality)

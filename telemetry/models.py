@@ -9,14 +9,15 @@ import uuid
 from django.db import models
 
 from devices.models import Device, Metric
+from telemetry import qualities
 
 
 class Quality(models.IntegerChoices):
-    """The three classes of OPC UA Part 8 status codes, ordered so that a larger number is worse."""
+    """As in `telemetry.qualities`, for the admin."""
 
-    GOOD = 0, "good"
-    UNCERTAIN = 1, "uncertain"
-    BAD = 2, "bad"
+    GOOD = qualities.GOOD, "good"
+    UNCERTAIN = qualities.UNCERTAIN, "uncertain"
+    BAD = qualities.BAD, "bad"
 
 
 class Reading(models.Model):

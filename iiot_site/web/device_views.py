@@ -11,7 +11,6 @@ from django.db.models.expressions import OrderBy
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET, require_POST
 
 from alerting.models import Alert, Incident
@@ -20,6 +19,7 @@ from devices.detection_services import reset_detection
 from devices.models import Codec, Device, DeviceCredential, DeviceType, Metric, Protocol
 from devices.selectors import list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES
+from iiot_site.lib.page_parts import render_part
 from iiot_site.web.command_views import commands_context, form_context
 from iiot_site.web.credential_views import list_working_rows
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
@@ -55,9 +55,7 @@ def show_devices(request: HttpRequest) -> HttpResponse:
         "types": DeviceType.objects.order_by("name"),
         "statuses": DEVICE_STATUSES,
     }
-    response = render(request, "devices/_devices.html" if getattr(request, "htmx", False) else "devices/devices.html", context)
-    patch_vary_headers(response, ["HX-Request"])
-    return response
+    return render_part(request, whole="devices/devices.html", part="devices/_devices.html", context=context)
 
 
 def _filter(devices: QuerySet[Device], chosen: Mapping[str, str]) -> QuerySet[Device]:

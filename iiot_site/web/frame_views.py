@@ -3,11 +3,11 @@
 import uuid
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
-from django.utils.cache import patch_vary_headers
+from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_GET
 
 from devices.models import Device
+from iiot_site.lib.page_parts import render_part
 from iiot_site.web.ingest_views import show_payload
 from protocols.frame_view import view_frames
 from tenants.page_access import page
@@ -22,7 +22,5 @@ def show_frames(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     device = get_object_or_404(Device, uuid=device_id)
     view = view_frames(device=device, limit=FRAMES_SHOWN)
     rows = [(frame, show_payload(frame.payload)) for frame in view.frames]
-    template = "devices/_frames.html" if getattr(request, "htmx", False) else "devices/frames.html"
-    response = render(request, template, {"device": device, "rows": rows, "is_collecting": view.is_collecting})
-    patch_vary_headers(response, ["HX-Request"])
-    return response
+    context = {"device": device, "rows": rows, "is_collecting": view.is_collecting}
+    return render_part(request, whole="devices/frames.html", part="devices/_frames.html", context=context)

@@ -3,15 +3,15 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET
 
+from iiot_site.lib.page_parts import render_part
+from telemetry.buckets import FixedBuckets
 from telemetry.ledger import BUCKETS, load_ledger
 from telemetry.models import RejectedMessage
 from telemetry.types import LedgerRow
@@ -85,7 +85,7 @@ def show_ingest(request: HttpRequest) -> HttpResponse:
     chosen = request.GET.get("span", "")
     chosen = chosen if chosen in SPANS else "24h"
     span = SPANS[chosen]
-    start = _floor(now, BUCKETS[span.bucket]) - span.length + BUCKETS[span.bucket]
+    start = FixedBuckets(BUCKETS[span.bucket]).floor(now) - span.length + BUCKETS[span.bucket]
     rows = load_ledger(start=start, end=now + BUCKETS["minute"], bucket=span.bucket)
     reasons: Counter[str] = Counter()
     for row in rows:
@@ -102,7 +102,7 @@ def show_ingest(request: HttpRequest) -> HttpResponse:
         "since": start,
         "peak": max((bar.received for bar in bars), default=0),
     }
-    return _answer(request, "web/ingest.html", "web/_ingest.html", context)
+    return render_part(request, whole="web/ingest.html", part="web/_ingest.html", context=context)
 
 
 @page("telemetry:read")
@@ -115,7 +115,7 @@ def show_rejected(request: HttpRequest) -> HttpResponse:
     reasons = RejectedMessage.objects.order_by("reason").values_list("reason", flat=True).distinct()
     rows = [(message, show_payload(bytes(message.payload))) for message in found]
     context: dict[str, object] = {"rejected": found, "rows": rows, "reason": reason, "reasons": reasons}
-    return _answer(request, "web/rejected.html", "web/_rejected.html", context)
+    return render_part(request, whole="web/rejected.html", part="web/_rejected.html", context=context)
 
 
 def sum_rows(listener: str, rows: Sequence[LedgerRow]) -> Total:
@@ -153,14 +153,3 @@ def show_payload(payload: bytes) -> str:
     text = payload[:PAYLOAD_SHOWN_CHARS].decode("utf-8", "backslashreplace")
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     return shown + (" …" if len(payload) > PAYLOAD_SHOWN_CHARS else "")
-
-
-def _floor(moment: datetime, width: timedelta) -> datetime:
-    origin = datetime(2000, 1, 1, tzinfo=UTC)
-    return origin + (moment - origin) // width * width
-
-
-def _answer(request: HttpRequest, whole: str, part: str, context: dict[str, object]) -> HttpResponse:
-    response = render(request, part if getattr(request, "htmx", False) else whole, context)
-    patch_vary_headers(response, ["HX-Request"])
-    return response

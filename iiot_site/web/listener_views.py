@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.utils import timezone
-from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET
 
 from connections.models import ModbusConnection
+from iiot_site.lib.page_parts import render_part
 from protocols.models import ListenerState
 from protocols.selectors import ALIVE_WITHIN, find_backlog
 from telemetry.ledger import load_ledger
@@ -98,10 +97,7 @@ def show_listeners(request: HttpRequest) -> HttpResponse:
         "sees_totals": bool(getattr(request.user, "is_platform_admin", False)),
         "failing": _list_failing() if allows(permissions, "connection:read") else [],
     }
-    whole = "web/_listeners.html" if getattr(request, "htmx", False) else "web/listeners.html"
-    response = render(request, whole, context)
-    patch_vary_headers(response, ["HX-Request"])
-    return response
+    return render_part(request, whole="web/listeners.html", part="web/_listeners.html", context=context)
 
 
 def load_ledgers(now: datetime) -> Ledgers:

@@ -7,7 +7,6 @@ from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET, require_POST
 
 from connections.opcua_models import OpcUaNode, OpcUaServer
@@ -15,6 +14,7 @@ from connections.opcua_selectors import make_target
 from connections.opcua_services import delete_opcua_node, offer_certificate, save_opcua_node, trust_certificate
 from devices.models import Device, Metric
 from iiot_site.lib.errors import IIoTError
+from iiot_site.lib.page_parts import render_part
 from protocols.api.opcua_views import MAX_NODE_ID_LENGTH, check_server
 from protocols.opcua.browsing import browse_server
 from protocols.opcua.errors import CertificateNotTrustedError
@@ -31,7 +31,7 @@ DEVICES_SHOWN = 500
 def show_servers(request: HttpRequest) -> HttpResponse:
     """The servers and how they do; an htmx request gets the list alone."""
     servers = OpcUaServer.objects.annotate(node_count=Count("nodes"), problem_count=Count("nodes", filter=~Q(nodes__problem="")))
-    return _answer(request, "opcua/servers.html", "opcua/_servers.html", {"servers": servers.order_by("name")})
+    return render_part(request, whole="opcua/servers.html", part="opcua/_servers.html", context={"servers": servers.order_by("name")})
 
 
 @page("connection:read")
@@ -43,7 +43,7 @@ def show_server(request: HttpRequest, server_id: uuid.UUID) -> HttpResponse:
     found = Paginator(nodes, PAGE_SIZE).get_page(request.GET.get("page"))
     latest = _load_latest(list(found)) if allows(request.membership.permissions, "telemetry:read") else {}  # type: ignore[attr-defined]  # set by the middleware
     context = {"server": server, "mappings": found, "rows": [(node, latest.get((node.device_id, node.metric))) for node in found]}
-    return _answer(request, "opcua/server.html", "opcua/_server.html", context)
+    return render_part(request, whole="opcua/server.html", part="opcua/_server.html", context=context)
 
 
 def _load_latest(nodes: list[OpcUaNode]) -> dict[tuple[int, str], LatestReading]:
@@ -161,9 +161,3 @@ def _back(request: HttpRequest, server_id: uuid.UUID) -> HttpResponse:
         response["HX-Trigger"] = "mapped"
         return response
     return redirect("opcua-server", server_id)
-
-
-def _answer(request: HttpRequest, whole: str, part: str, context: dict[str, object]) -> HttpResponse:
-    response = render(request, part if getattr(request, "htmx", False) else whole, context)
-    patch_vary_headers(response, ["HX-Request"])
-    return response

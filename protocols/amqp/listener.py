@@ -9,7 +9,6 @@ import queue
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,7 +21,7 @@ from protocols.amqp.frames import Arrival
 from protocols.amqp.names import parse_key, was_smuggled
 from protocols.amqp.properties import read_properties
 from protocols.broker_address import BrokerAddress
-from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
+from protocols.codecs.registry import codec_of_content_type
 from protocols.commands import CommandDispatcher
 from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore
 from protocols.login_sync import LoginSync
@@ -132,17 +131,11 @@ class AmqpListener:
             # A message without a sender is refused and counted as unrouted, like one for a tenant that does not exist.
             tenant, device = ("", "") if properties.headers and was_smuggled(properties.headers) else (sender.tenant, sender.device)
             delivery = Delivery(consumer, number, arrival.tag, arrival.is_redelivered, False, False, properties.message_id)
-            codec = codec_of(properties.content_type) if properties.content_type else ""
+            codec = codec_of_content_type(properties.content_type) if properties.content_type else ""
             messages.append(
                 RawMessage(tenant, device, arrival.body, received_at, PROTOCOL, sender.key, delivery, codec, "", sender.channel)
             )
         self._core.put_all(messages)
-
-
-@lru_cache(maxsize=256)
-def codec_of(content_type: str) -> str:
-    """Return the codec that a content type names; "" leaves it to the device's type."""
-    return CODEC_BY_CONTENT_TYPE.get(content_type.partition(";")[0].strip().lower(), "")
 
 
 class _Memory:

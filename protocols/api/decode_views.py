@@ -12,10 +12,8 @@ from rest_framework.views import APIView
 from devices.models import Codec, DeviceType, validate_key
 from iiot_site.lib.serializers import StrictSerializer
 from protocols.bench import ENCODINGS, decode_pasted
-from protocols.codecs.json import QUALITIES
 from protocols.types import Sample
-
-QUALITY_NAMES = list(QUALITIES)
+from telemetry.qualities import QUALITY_NAMES
 
 
 class FrameSerializer(StrictSerializer):

@@ -13,12 +13,11 @@ from connections.certificates import fingerprint_of
 from connections.opcua_models import OpcUaServer
 from connections.opcua_selectors import make_target
 from connections.opcua_services import offer_certificate
-from protocols.codecs.json import QUALITIES
 from protocols.errors import InvalidShapeError
 from protocols.opcua.browsing import BrowsedNode, ask_offers, browse_server
 from protocols.opcua.client import Offer
+from telemetry.qualities import QUALITY_NAMES
 
-QUALITY_NAMES = list(QUALITIES)
 MAX_NODE_ID_LENGTH = 400
 
 

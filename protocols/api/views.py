@@ -21,7 +21,7 @@ from protocols.api.envelopes import Envelope, read_envelopes
 from protocols.api.serializers import ListenerSerializer, StoredSerializer
 from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import parse_json
-from protocols.codecs.registry import CODEC_BY_CONTENT_TYPE
+from protocols.codecs.registry import codec_of_content_type
 from protocols.errors import MessageError, MessageRefusedError
 from protocols.models import ListenerState
 from protocols.pipeline import process_messages
@@ -123,7 +123,7 @@ class TelemetryView(HistoryView):
         device = request.principal.device  # type: ignore[attr-defined]  # set by authentication
         body: Any = request.data or b""  # without a body DRF gives an empty dict
         slug, own_key = request.tenant.slug, device.key if device else None  # type: ignore[attr-defined]  # set by TenantMiddleware
-        codec = CODEC_BY_CONTENT_TYPE.get(request.content_type.partition(";")[0].strip().lower(), "json")
+        codec = codec_of_content_type(request.content_type, default="json")
         if codec not in ENVELOPE_PARSERS:
             key = request.query_params.get("device", own_key or "")
             outcome = store_frame(body, codec=codec, key=key, tenant=slug, only=own_key)

@@ -17,6 +17,7 @@ from protocols.coap.gate import Sender
 from protocols.coap.refusals import NOT_LET_IN, Refused
 from protocols.coap.requests import Asked
 from protocols.coap.threads import DatabaseThread
+from telemetry.qualities import QUALITY_NAMES
 from telemetry.selectors import list_latest
 from tenants.selectors import get_active_tenant
 
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 MAX_OBSERVERS = 1_000
 MAX_PER_DEVICE = 4
-_QUALITIES = ("good", "uncertain", "bad")
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ def load_latest(sender: Sender) -> dict[str, Any]:
         value.metric: {
             "value": value.value,
             "ts": int(value.ts.timestamp() * 1000),
-            "quality": _QUALITIES[value.quality],
+            "quality": QUALITY_NAMES[value.quality],
             **({"unit": value.unit} if value.unit else {}),
         }
         for value in values

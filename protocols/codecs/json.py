@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from protocols.codecs.gate import parse_json
 from protocols.errors import InvalidShapeError, InvalidTimestampError, TooManyValuesError
 from protocols.types import Sample
+from telemetry.qualities import QUALITY_BY_NAME
 
-QUALITIES = {"good": 0, "uncertain": 1, "bad": 2}
 MAX_UNIT_LENGTH = 24
 MAX_VALUES = 10_000
 _SCALARS = frozenset({bool, float, str, type(None)})
@@ -109,9 +109,9 @@ def _read_scalar(metric: str, raw: object) -> bool | float | str | None:
 
 def _read_quality(metric: str, raw: dict[str, object]) -> int:
     quality = raw.get("quality", "good")
-    if not isinstance(quality, str) or quality not in QUALITIES:
-        raise InvalidShapeError(f"The quality of {metric[:64]!r} must be one of {', '.join(QUALITIES)}.")
-    return QUALITIES[quality]
+    if not isinstance(quality, str) or quality not in QUALITY_BY_NAME:
+        raise InvalidShapeError(f"The quality of {metric[:64]!r} must be one of {', '.join(QUALITY_BY_NAME)}.")
+    return QUALITY_BY_NAME[quality]
 
 
 def _read_unit(metric: str, raw: dict[str, object]) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -32,6 +33,12 @@ _PICKY = ("senml", "line")
 UNSUPPORTED = "unsupported"  # stands for a content type or format that no codec reads
 # The same as numbers (RFC 7252 §12.3).
 CODEC_BY_CONTENT_FORMAT = {0: "", 50: "json", 60: "cbor", 110: "senml", 112: "senml"}
+
+
+@lru_cache(maxsize=256)
+def codec_of_content_type(content_type: str, *, default: str = "") -> str:
+    """Return the codec that a content type names, whatever its parameters; "" leaves it to the device's type."""
+    return CODEC_BY_CONTENT_TYPE.get(content_type.partition(";")[0].strip().lower(), default)
 
 
 class FrameContext(msgspec.Struct, frozen=True, gc=False):

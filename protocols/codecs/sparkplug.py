@@ -13,8 +13,8 @@ from protocols.codecs.json import MAX_VALUES, read_timestamp
 from protocols.errors import InvalidShapeError, MalformedSparkplugError, NotFiniteError, TooManyValuesError, UnknownAliasError
 from protocols.sparkplug.messages import parse_payload
 from protocols.types import Sample
+from telemetry.qualities import BAD, GOOD, UNCERTAIN
 
-GOOD, UNCERTAIN, BAD = 0, 1, 2
 _QUALITIES = {192: GOOD, 500: UNCERTAIN}
 _SIGNED_BITS = {1: 32, 2: 32, 3: 32, 4: 64}  # Int8 to Int64; the small ones come as 32 bits
 _LAST_PLAIN_KIND = 15  # numbers, booleans, texts, times, UUIDs; above are data sets, bytes, files, templates

@@ -19,7 +19,7 @@ from tenants.api_keys import read_api_key
 from tenants.errors import TokenInvalidError
 from tenants.models import ApiKey, Tenant
 from tenants.permissions import allows
-from tenants.selectors import get_tenant_by_slug
+from tenants.selectors import get_active_tenant
 
 NEEDED_PERMISSION = "telemetry:read"
 
@@ -61,8 +61,8 @@ def authenticate(username: str | None, password: str | None) -> TenantUser | Non
 
 def _anonymous_user() -> TenantUser | None:
     slug = settings.IIOT_OPCUA_ANONYMOUS_TENANT
-    tenant = get_tenant_by_slug(slug) if slug else None
-    if tenant is None or tenant.status != Tenant.Status.ACTIVE:
+    tenant = get_active_tenant(slug) if slug else None
+    if tenant is None:
         return None
     return TenantUser(UserRole.User, "anonymous", tenant.slug, tenant.schema_name, "", frozenset({NEEDED_PERMISSION}))
 

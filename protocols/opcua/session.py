@@ -25,8 +25,9 @@ from protocols.opcua.identity import Identity
 from protocols.opcua.monitored_items import KEEP_ALIVE_SECONDS, MonitoredItems, make_subscription
 from protocols.opcua.node_ids import parse_node_id
 from protocols.opcua.node_values import make_variant
-from protocols.opcua.values import BAD, LastValue, NodeValue, Scaling, encode_values, has_overflowed, read_data_value, remember
+from protocols.opcua.values import LastValue, NodeValue, Scaling, encode_values, has_overflowed, read_data_value, remember
 from protocols.types import RawMessage
+from telemetry.qualities import BAD
 
 logger = logging.getLogger(__name__)
 

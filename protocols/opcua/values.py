@@ -17,8 +17,8 @@ from uuid import UUID
 
 from asyncua import ua
 
-QUALITIES = ("good", "uncertain", "bad")
-BAD = 2
+from telemetry.qualities import BAD, QUALITY_NAMES
+
 PLAIN_TEXT_LENGTH = 1024
 VALUES_PER_MESSAGE = 200
 _NO_TIME = datetime(1601, 1, 1, tzinfo=UTC)
@@ -111,7 +111,7 @@ def remember(value: NodeValue, last: LastValue) -> LastValue:
 def _as_message(value: NodeValue, max_bytes: int) -> dict[str, Any]:
     # One character beyond what may come is enough to be refused as too large.
     shown = value.value[: max_bytes + 1] if isinstance(value.value, str) else value.value
-    message: dict[str, Any] = {"values": {value.metric: {"value": shown, "quality": QUALITIES[value.quality]}}}
+    message: dict[str, Any] = {"values": {value.metric: {"value": shown, "quality": QUALITY_NAMES[value.quality]}}}
     return message if value.ts is None else {"ts": value.ts.isoformat(), **message}
 
 

@@ -15,13 +15,13 @@ from rest_framework.response import Response
 from devices.models import Device, Metric
 from iiot_site.lib.times import format_time
 from telemetry.api.parameters import MAX_POINTS_TOGETHER
-from telemetry.api.serializers import QUALITY_NAMES
 from telemetry.api.streaming import file_name, stream_file
 from telemetry.bucket_history import load_buckets, read_figure
 from telemetry.buckets import Buckets, CalendarBuckets, FixedBuckets
 from telemetry.curves import load_curve
 from telemetry.export import Export, export_buckets, export_readings
 from telemetry.export_formats import encode_csv, encode_parquet
+from telemetry.qualities import QUALITY_NAMES
 from telemetry.selectors import list_metrics, load_history
 from telemetry.types import BucketQuery, HistoryBucket
 

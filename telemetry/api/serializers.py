@@ -5,9 +5,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from telemetry.models import Quality, RejectedMessage
-
-QUALITY_NAMES = [quality.label for quality in Quality]
+from telemetry.models import RejectedMessage
+from telemetry.qualities import QUALITY_NAMES
 
 
 @extend_schema_field({"oneOf": [{"type": "number"}, {"type": "boolean"}, {"type": "string"}]})

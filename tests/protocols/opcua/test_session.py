@@ -10,7 +10,8 @@ from connections.opcua_types import OpcUaNodeSpec
 from protocols.codecs.json import decode_telemetry
 from protocols.errors import InvalidShapeError
 from protocols.opcua.session import read_item
-from protocols.opcua.values import BAD, LastValue, encode_values
+from protocols.opcua.values import LastValue, encode_values
+from telemetry.qualities import BAD
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 NODE = OpcUaNodeSpec(1, "ns=2;s=Temperature", "pump-7", "temperature")
