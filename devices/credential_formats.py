@@ -6,34 +6,52 @@ import re
 import secrets
 from dataclasses import dataclass
 
-TOKEN_START = "iiot_dev_"  # noqa: S105 - how every token starts, not a secret
-
-_TOKEN = re.compile(r"iiot_dev_([a-z][a-z0-9-]{0,38}[a-z0-9])\.([0-9a-f]{12})\.([A-Za-z0-9_-]{43})\Z")
+TOKEN_START, KEY_START = "iiot_dev_", "iiot_prov_"  # how these start, no secrets
+_PARTS = re.compile(r"([a-z][a-z0-9-]{0,38}[a-z0-9])\.([0-9a-f]{12})\.([A-Za-z0-9_-]{43})\Z")
 _PREFIX_BYTES = 6
 _SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceToken:
-    """The three parts of `iiot_dev_<tenant>.<prefix>.<secret>`. The prefix finds the credential, the secret proves it."""
+class BearerSecret:
+    """The parts of `<start><tenant>.<prefix>.<secret>`. The start says what it is, the prefix finds it, the secret proves it."""
 
+    start: str
     tenant: str
     prefix: str
     secret: str
 
     def __str__(self) -> str:
-        return f"{TOKEN_START}{self.tenant}.{self.prefix}.{self.secret}"
+        return f"{self.start}{self.tenant}.{self.prefix}.{self.secret}"
 
 
-def make_device_token(tenant: str) -> DeviceToken:
-    """Return a new random token (256 bits)."""
-    return DeviceToken(tenant, secrets.token_hex(_PREFIX_BYTES), make_secret())
+def make_device_token(tenant: str) -> BearerSecret:
+    """Return a new random access token (256 bits)."""
+    return _make(TOKEN_START, tenant)
 
 
-def parse_device_token(token: str) -> DeviceToken | None:
+def parse_device_token(text: str) -> BearerSecret | None:
     """Take a token apart; None where it is none."""
-    match = _TOKEN.match(token)
-    return DeviceToken(*match.groups()) if match else None
+    return _parse(TOKEN_START, text)
+
+
+def make_provisioning_key(tenant: str) -> BearerSecret:
+    """Return a new random key (256 bits) with which devices register themselves."""
+    return _make(KEY_START, tenant)
+
+
+def parse_provisioning_key(text: str) -> BearerSecret | None:
+    """Take a key apart; None where it is none."""
+    return _parse(KEY_START, text)
+
+
+def _make(start: str, tenant: str) -> BearerSecret:
+    return BearerSecret(start, tenant, secrets.token_hex(_PREFIX_BYTES), make_secret())
+
+
+def _parse(start: str, text: str) -> BearerSecret | None:
+    match = _PARTS.match(text, len(start)) if text.startswith(start) else None
+    return BearerSecret(start, *match.groups()) if match else None
 
 
 def make_secret() -> str:

@@ -9,11 +9,11 @@ import redis
 from django.core.cache import cache
 from django.db import IntegrityError, transaction
 
-from devices.credential_formats import hash_token_secret, is_token_secret, slug_of_schema
+from devices.credential_formats import hash_token_secret, is_token_secret, make_provisioning_key, parse_provisioning_key, slug_of_schema
 from devices.credential_services import issue_credential, revoke_credential
 from devices.errors import DeviceTakenError, ProvisioningKeyInvalidError, ProvisioningRefusedError
 from devices.models import Device, DeviceCredential, ProvisioningKey
-from devices.provisioning import make_provisioning_key, parse_provisioning_key, why_unusable
+from devices.provisioning import why_unusable
 from devices.services import create_device
 from devices.types import IssuedCredential
 from iiot_site.lib.schemas import current_schema

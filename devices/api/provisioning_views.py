@@ -13,9 +13,9 @@ from rest_framework.viewsets import GenericViewSet
 
 from devices.api.credential_views import answer_with_secret, describe_issued
 from devices.api.serializers import IssuedCredentialSerializer
+from devices.credential_formats import parse_provisioning_key
 from devices.errors import ProvisioningKeyInvalidError
 from devices.models import DeviceType, ProvisioningKey, Site, validate_key
-from devices.provisioning import parse_provisioning_key
 from devices.provisioning_services import issue_provisioning_key, provision_device, revoke_provisioning_key
 from devices.request_limits import check_provisioning_limit
 from iiot_site.lib.routers import UUID_PATTERN

@@ -20,6 +20,7 @@ from devices.import_services import ImportReport, import_devices
 from devices.models import DeviceType, ProvisioningKey
 from devices.provisioning import why_unusable
 from devices.provisioning_services import issue_provisioning_key, revoke_provisioning_key
+from devices.selectors import list_site_tree
 from iiot_site.lib.csv_cells import neutralise
 from iiot_site.lib.encryption import seal, unseal
 from tenants.page_access import page
@@ -43,7 +44,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable w
 
     class Meta:
         model = ProvisioningKey
-        fields = ["name", "device_type", "max_uses", "expires_at"]
+        fields = ["name", "device_type", "site", "max_uses", "expires_at"]
 
 
 @page("device:write")
@@ -126,6 +127,7 @@ def _page(request: HttpRequest, *, secret: str = "", problem: str = "", status: 
         "columns": COLUMNS,
         "row_limit": MAX_ROWS,
         "types": DeviceType.objects.order_by("name"),
+        "sites": list_site_tree(),
         "keys": _list_keys() if may_read else None,
         "secret": secret,
         "base_url": request.build_absolute_uri("/").rstrip("/"),
@@ -136,7 +138,7 @@ def _page(request: HttpRequest, *, secret: str = "", problem: str = "", status: 
 
 def _list_keys() -> list[dict[str, Any]]:
     now = timezone.now()
-    rows = ProvisioningKey.objects.select_related("device_type")[:100]
+    rows = ProvisioningKey.objects.select_related("device_type", "site")[:100]
     return [
         {
             "key": key,

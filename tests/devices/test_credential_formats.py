@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.credential_formats import (
-    DeviceToken,
+    BearerSecret,
     hash_token_secret,
     is_token_secret,
     make_device_token,
@@ -33,7 +33,7 @@ def test_a_token_with_anything_behind_it_is_refused(damage: str) -> None:
 
 def test_secrets_differ_and_only_the_right_one_fits_its_hash() -> None:
     first, second = make_device_token("acme"), make_device_token("acme")
-    assert isinstance(first, DeviceToken)
+    assert isinstance(first, BearerSecret)
     assert first.secret != second.secret
     assert is_token_secret(first.secret, hash_token_secret(first.secret))
     assert not is_token_secret(second.secret, hash_token_secret(first.secret))

@@ -12,9 +12,10 @@ from django_tenants.utils import tenant_context
 from rest_framework.test import APIClient
 
 from devices import request_limits
+from devices.credential_formats import make_provisioning_key, parse_provisioning_key
 from devices.errors import ProvisioningKeyInvalidError
 from devices.models import Device, DeviceType, ProvisioningKey, Site
-from devices.provisioning import make_provisioning_key, parse_provisioning_key, why_unusable
+from devices.provisioning import why_unusable
 from devices.provisioning_services import issue_provisioning_key, provision_device, revoke_provisioning_key
 from devices.services import authenticate_device_token, issue_credential, revoke_credential
 from tenants.models import Tenant, User

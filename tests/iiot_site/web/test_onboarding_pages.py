@@ -79,14 +79,16 @@ def test_wrong_cells_are_listed_inert(developer: Client, acme: Tenant) -> None:
 
 def test_a_key_is_made_shown_once_and_revoked(developer: Client, acme: Tenant) -> None:
     with tenant_context(acme):
-        type_id = DeviceType.objects.get().pk
-    form = {"name": "Batch 7", "device_type": type_id, "max_uses": "5", "expires_at": "2099-01-01T00:00"}
+        type_id, site_id = DeviceType.objects.get().pk, Site.objects.create(name="Hall 9").pk
+    form = {"name": "Batch 7", "device_type": type_id, "site": site_id, "max_uses": "5", "expires_at": "2099-01-01T00:00"}
     made = developer.post(f"{ADD}/keys", form)
     assert "iiot_prov_acme." in made.content.decode()
     assert "iiot_prov_acme." not in developer.get(ADD).content.decode()
     assert developer.post(f"{ADD}/keys", {**form, "max_uses": "0"}).status_code == 400
     with tenant_context(acme):
-        key = ProvisioningKey.objects.get()
+        key = ProvisioningKey.objects.select_related("site").get()
+    assert key.site is not None
+    assert key.site.pk == site_id
     assert developer.post(f"{ADD}/keys/{key.pk}/revoke").status_code == 302
     assert "has been revoked" in developer.get(ADD).content.decode()
 

@@ -106,6 +106,17 @@ def test_values_show_only_to_those_who_may_read_telemetry(
         assert "Rejected messages" not in hidden
 
 
+def test_an_incidents_chart_shows_only_to_those_who_may_read_telemetry(
+    acme: Tenant, acme_viewer: User, acme_operator: User, browser: MakeBrowser, open_incident: OpenIncident
+) -> None:
+    role = Role.objects.create(tenant=acme, name="janitor", permissions=["device:read", "incident:read"])
+    acme_viewer.memberships.get(tenant=acme).roles.set([role])
+    incident = open_incident()
+    shown, hidden = (browser(user).get(f"/t/acme/incidents/{incident.pk}").content.decode() for user in (acme_operator, acme_viewer))
+    assert "incident-chart" in shown
+    assert "incident-chart" not in hidden
+
+
 def test_a_nul_in_the_address_is_refused_on_every_page(browser: MakeBrowser, acme_viewer: User, pump: Device) -> None:
     client = browser(acme_viewer)
     for path in ("devices?q=a%00b", "devices?site=%00", "incidents?q=%00x", f"devices/{pump.uuid}/chart?metric=temp%00"):
