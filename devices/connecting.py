@@ -25,13 +25,18 @@ class ConnectionExample:
     text: str
 
 
+def choose_example_metric(device: Device) -> str:
+    """Return the key of the oldest metric that is a number: those that were meant come before those that were misspelt."""
+    numbers = device.device_type.metrics.filter(data_type=Metric.DataType.NUMBER).order_by("id")
+    return numbers.values_list("key", flat=True).first() or DEFAULT_METRIC
+
+
 def list_examples(*, device: Device, issued: IssuedCredential, base_url: str) -> list[ConnectionExample]:
     """Return what uses the credential, its secret included; nothing for a certificate, whose private key the device has.
 
     `base_url` is where the platform is reached, without a slash at the end.
     """
-    numbers = device.device_type.metrics.filter(data_type=Metric.DataType.NUMBER).order_by("key")
-    body = json.dumps({numbers.values_list("key", flat=True).first() or DEFAULT_METRIC: 21.5})
+    body = json.dumps({choose_example_metric(device): 21.5})
     if issued.kind == DeviceCredential.Kind.MQTT:
         examples = [ConnectionExample("mosquitto_pub", _mosquitto_command(device, issued, body))]
         return examples + ([ConnectionExample("amqp-publish", _amqp_command(device, issued, body))] if settings.AMQP_URL else [])

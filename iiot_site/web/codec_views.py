@@ -1,5 +1,7 @@
 """The codec bench: paste a frame, see what the platform reads from it."""
 
+from datetime import datetime
+
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,13 +14,19 @@ from protocols.errors import InvalidShapeError, MessageError
 from tenants.page_access import page
 
 SAMPLES_SHOWN = 200
-EXAMPLES = (
-    ("JSON", '{"temperature": 21.5, "running": true}'),
-    ("JSON with its time", '{"ts": 1763600000000, "values": {"temperature": {"value": 21.5, "quality": "uncertain", "unit": "°C"}}}'),
-    ("SenML", '[{"bn": "pump-7:", "n": "temperature", "u": "Cel", "v": 21.5}]'),
-    ("Line protocol", "pump-7 temperature=21.5,running=t 1763600000000000000"),
-    ("Plain value", "21.5"),
-)
+
+
+def make_examples(now: datetime) -> list[tuple[str, str]]:
+    """Return frames to try, by their formats; those with a time have this one."""
+    seconds = int(now.timestamp())
+    values = '"values": {"temperature": {"value": 21.5, "quality": "uncertain", "unit": "°C"}}'
+    return [
+        ("JSON", '{"temperature": 21.5, "running": true}'),
+        ("JSON with its time", f'{{"ts": {seconds * 1000}, {values}}}'),
+        ("SenML", '[{"bn": "pump-7:", "n": "temperature", "u": "Cel", "v": 21.5}]'),
+        ("Line protocol", f"pump-7 temperature=21.5,running=t {seconds * 1_000_000_000}"),
+        ("Plain value", "21.5"),
+    ]
 
 
 @page("telemetry:read")
@@ -37,7 +45,7 @@ def show_codec_bench(request: HttpRequest) -> HttpResponse:
         "codecs": Codec.choices,
         "encodings": ENCODINGS.items(),
         "precisions": DeviceType.LinePrecision.choices,
-        "examples": EXAMPLES,
+        "examples": make_examples(timezone.now()),
     }
     if request.method == "POST":
         context |= _decode(chosen)

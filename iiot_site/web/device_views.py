@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from alerting.models import Alert, Incident
 from alerting.selectors import list_by_urgency, open_incidents
+from devices.connecting import choose_example_metric
 from devices.detection_services import reset_detection
 from devices.models import Codec, Device, DeviceCredential, DeviceType, Metric, Protocol
 from devices.selectors import list_site_subtree_ids, list_site_tree
@@ -97,7 +98,7 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
         "spans": SPANS,
         "incidents": _open_incidents(device),
         "credentials": list_working_rows(device) if allows(permissions, "credential:read") else None,
-        "how_to_send": _how_to_send(request, device, example=next(iter(numbers), "temperature")),
+        "how_to_send": _how_to_send(request, device),
     }
     if allows(permissions, "command:read"):
         context |= commands_context(device) | form_context(device)
@@ -189,7 +190,7 @@ def _in_words(names: type[Protocol] | type[Codec], detected: str) -> str:
     return f"{names(detected).label if detected in names.values else detected.upper()} (detected)"
 
 
-def _how_to_send(request: HttpRequest, device: Device, *, example: str) -> dict[str, object]:
+def _how_to_send(request: HttpRequest, device: Device) -> dict[str, object]:
     """Addresses and commands for whoever connects the device. Names only, never a secret."""
     slug = request.tenant.slug  # type: ignore[attr-defined]  # set by TenantMiddleware
     credentials = device.credentials.filter(kind=DeviceCredential.Kind.MQTT, revoked_at=None)
@@ -199,5 +200,5 @@ def _how_to_send(request: HttpRequest, device: Device, *, example: str) -> dict[
         "mqtt_host": settings.IIOT_MQTT_PUBLIC_HOST,
         "mqtt_port": settings.IIOT_MQTT_PUBLIC_PORT,
         "url": request.build_absolute_uri("/api/v1/telemetry"),
-        "metric": example,
+        "metric": choose_example_metric(device),
     }

@@ -76,6 +76,13 @@ def test_the_commands_page_queues_a_command(platform: Platform) -> None:
     assert '{"commands":[{"id":"' in output
 
 
+@pytest.mark.skipif(shutil.which("coap-client-notls") is None, reason="needs coap-client-notls (Debian: libcoap3-bin)")
+def test_the_state_page_desires_and_reports(platform: Platform) -> None:
+    output = run_page("docs/state.md", platform)
+    assert '"delta":{"mode":"full","interval_s":10}' in output or '"delta":{"interval_s":10,"mode":"full"}' in output
+    assert platform.query("SELECT reported FROM t_acme.devices_desiredstate WHERE reported <> '{}'") != []
+
+
 def test_the_status_page_sets_a_timeout_and_shows_health_and_frames(platform: Platform) -> None:
     output = run_page("docs/devices-status.md", platform)
     for sign in ('"inactivity_timeout_seconds":120', '"findings":', '"is_collecting":'):
