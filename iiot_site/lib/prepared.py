@@ -17,7 +17,7 @@ from psycopg.pq import Format
 
 from iiot_site.lib.schemas import current_schema
 
-USES_BEFORE = 2  # with more schemas in turn than are kept, none gets so far: nothing is prepared in vain
+USES_BEFORE = 1  # with more schemas in turn than are kept, none gets so far: nothing is prepared in vain
 
 
 class BinaryValue(bytes):
@@ -54,6 +54,9 @@ def _set_up(raw: psycopg.Connection[Any]) -> None:
     if raw in _prepared_on:
         return
     raw.adapters.register_dumper(BinaryValue, _BinaryValueDumper)
+    if settings.IIOT_PREPARED_STATEMENTS:
+        # Nothing here depends on its parameters so much that a plan of its own each time would be worth making.
+        raw.execute("SET plan_cache_mode = force_generic_plan")
     raw.prepare_threshold = USES_BEFORE if settings.IIOT_PREPARED_STATEMENTS else None
     raw.prepared_max = settings.IIOT_PREPARED_STATEMENTS
     _prepared_on.add(raw)

@@ -1,4 +1,6 @@
-"""store: `store_readings` alone against a bare staged COPY of the same rows; prints rows/s, the ratio and CPU.
+"""store: `store_readings` alone against a bare staged COPY of the same rows; prints rows/s, CPU of both sides, and the ratios.
+
+The ratio of CPU times is the steadier one on a machine that does other things too.
 
 Run it with `make bench NAME=store`.
 """
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import django
+import psutil
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
@@ -62,18 +65,28 @@ def make_readings(now: datetime) -> list[NewReading]:
     return rows
 
 
-def timed(name: str, batch: int, work: Callable[[], None]) -> float:
-    """Return rows per second of one run into a fresh schema, and assert that every row is there."""
+def server_cpu_seconds() -> float:
+    """Return the CPU time so far of the PostgreSQL process that serves this connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        times = psutil.Process(cursor.fetchone()[0]).cpu_times()
+    return float(times.user + times.system)
+
+
+def timed(name: str, batch: int, work: Callable[[], None]) -> tuple[float, float]:
+    """Return rows per second and CPU seconds per 100,000 rows of one run into a fresh schema, and assert that every row is there."""
     with fresh_schema():
         ensure_partitions(days=[(datetime.now(UTC) + timedelta(days=n)).date() for n in (-1, 0)])
-        started, cpu = time.perf_counter(), time.process_time()
+        server, started, client = server_cpu_seconds(), time.perf_counter(), time.process_time()
         work()
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        seconds, client = time.perf_counter() - started, time.process_time() - client
+        server = server_cpu_seconds() - server
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM telemetry_reading")
             assert cursor.fetchone() == (ROWS,)
-    print(f"store: {name} batch={batch} {ROWS / seconds:,.0f} rows/s, client CPU {cpu / ROWS * 1e5:.2f} s/100k")
-    return ROWS / seconds
+    client, server = client / ROWS * 1e5, server / ROWS * 1e5
+    print(f"store: {name} batch={batch} {ROWS / seconds:,.0f} rows/s, CPU {client:.2f} + PostgreSQL {server:.2f} s/100k")
+    return ROWS / seconds, client + server
 
 
 def main() -> None:
@@ -98,9 +111,12 @@ def main() -> None:
                 with transaction.atomic():
                     store_readings(readings=rows, now=now)
 
-        figures = [(timed("store_readings", batch, ours), timed("bare staged COPY", batch, bare)) for _ in range(ROUNDS)]
-        figure, limit = (statistics.median(column) for column in zip(*figures, strict=True))
-        print(f"store batch={batch} {figure:,.0f} rows/s ratio={figure / limit:.2f} of bare staged COPY ({limit:,.0f} rows/s)")
+        figures = [timed("store_readings", batch, ours) + timed("bare staged COPY", batch, bare) for _ in range(ROUNDS)]
+        figure, cpu, limit, limit_cpu = (statistics.median(column) for column in zip(*figures, strict=True))
+        print(
+            f"store batch={batch} {figure:,.0f} rows/s ratio={figure / limit:.2f} of bare staged COPY ({limit:,.0f} rows/s), "
+            f"CPU {cpu:.2f} s/100k ({limit_cpu:.2f}) ratio={limit_cpu / cpu:.2f}"
+        )
 
 
 if __name__ == "__main__":
