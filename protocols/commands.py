@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import psycopg
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
@@ -131,8 +131,8 @@ class CommandDispatcher:
         with listen_to(COMMANDS_CHANNEL) as notices:
             while not self._stopping.is_set():
                 if self._is_ready():
-                    self.dispatch_due(now=timezone.now())
                     self.last_error = ""
+                    self.dispatch_due(now=timezone.now())
                 self._wait(notices)
 
     def _wait(self, notices: psycopg.Connection) -> None:
@@ -143,15 +143,21 @@ class CommandDispatcher:
                 return
 
     def dispatch_due(self, *, now: datetime) -> None:
-        """Send what is due in every tenant that has something."""
+        """Send what is due in every tenant that has something; one whose tables fail comes again after the lease of its timer."""
         timers = {timer.schema: timer for timer in claim_due_timers(kind=timer_kind(self._protocol), now=now)}
         if not timers:
             return
         active = Tenant.objects.filter(schema_name__in=timers, status=Tenant.Status.ACTIVE)
         for tenant in active:
-            if not self._stopping.is_set():
+            if self._stopping.is_set():
+                return
+            try:
                 with tenant_context(tenant):
                     self._dispatch_tenant(tenant.slug, timers[tenant.schema_name], now)
+            except (DatabaseError, InterfaceError) as exc:
+                self.last_error = f"commands of {tenant.slug} are not sent: {type(exc).__name__}: {exc}"[:500]
+                logger.warning("%s", self.last_error)
+                connection.close()
 
     def _dispatch_tenant(self, slug: str, timer: ClaimedTimer, now: datetime) -> None:
         protocol = self._protocol
