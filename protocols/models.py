@@ -101,7 +101,7 @@ class OutageGap(models.Model):
 
 
 class UnroutedCount(models.Model):
-    """Messages that named no active tenant, per listener and minute: the part of the ledger that is no tenant's."""
+    """Messages that named no active tenant, or one that takes none, by listener and minute: the part of the ledger that is no tenant's."""
 
     pk = models.CompositePrimaryKey("minute", "listener")
     minute = models.DateTimeField()

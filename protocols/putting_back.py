@@ -2,6 +2,7 @@
 
 import logging
 
+import msgspec
 import psycopg
 from django.db import Error, connection, transaction
 from django.utils import timezone
@@ -36,7 +37,7 @@ def _put_back_tenant(slug: str) -> int:
     try:
         while _may_store(slug) and (count := put_back_some(slug=slug)):
             total += count
-    except (Error, psycopg.Error) as error:
+    except (Error, psycopg.Error, msgspec.MsgspecError) as error:  # the last: held by a version that knew messages otherwise
         connection.close()
         note_failure(tenant=slug, error=error)
         logger.warning("messages of %s stay held: %s", slug, error)

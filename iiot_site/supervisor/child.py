@@ -71,7 +71,7 @@ class ProcessSpec:
 
 
 def next_delay(previous_seconds: float, *, uptime_seconds: float) -> float:
-    """Return how long to wait before the next start: 1 s, doubled up to 30 s, from the start again after a minute up."""
+    """Return how long to wait before the next start: 1 s, doubled up to 5 s, from the start again after a minute up."""
     if previous_seconds == 0 or uptime_seconds >= _STEADY_SECONDS:
         return _FIRST_DELAY_SECONDS
     return min(previous_seconds * 2, _LONGEST_DELAY_SECONDS)

@@ -254,6 +254,17 @@ def test_messages_can_be_held_while_others_are_put_back(
     assert put_back_all() == 1
 
 
+def test_a_held_message_that_cannot_be_read_keeps_no_other_tenants_from_being_stored(
+    door: Door, acme: Tenant, globex: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with readings_away(acme), readings_away(globex):
+        door.take(make_message('{"temperature": 1}'), make_message('{"temperature": 2}', tenant="globex"))
+    HeldMessage.objects.filter(tenant="acme").update(message=b"?")
+    assert put_back_all() == 1
+    assert values_of(globex) == [2.0]
+    assert HeldBacklog.objects.get().last_error
+
+
 def test_what_is_held_stays_where_the_tenant_is_suspended_in_the_middle(
     door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
