@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -13,7 +14,7 @@ from devices.errors import CertificateRefusedError
 
 MAX_PEM_CHARACTERS = 16_384
 _BEGIN = "-----BEGIN CERTIFICATE-----"
-_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion, UnsupportedAlgorithm)
 _LOGIN = re.compile(r"[A-Za-z0-9_-]{1,64}/[A-Za-z0-9_-]{1,64}")
 
 
@@ -58,7 +59,7 @@ def is_within_validity(der: bytes, now: datetime) -> bool:
     """Tell whether a certificate's own dates allow it now; False for what is no certificate."""
     try:
         certificate = x509.load_der_x509_certificate(der)
-    except ValueError:
+    except _UNREADABLE:
         return False
     return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
 

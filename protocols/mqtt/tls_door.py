@@ -12,8 +12,11 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -36,6 +39,7 @@ RENEWAL_CHECK_SECONDS = 60.0
 STOP_CHECK_SECONDS = 0.2
 MAX_CONNECTIONS = 15_000  # as many as the broker takes
 MAX_GREETING = 500
+LOOKUPS_AT_ONCE = 4
 MAX_CONNECT_BYTES = 256 * 1024
 CHUNK_BYTES = 64 * 1024
 MAX_TENANTS_NAMED = 4
@@ -64,7 +68,8 @@ class TlsDoor:
         self._ready_file = ready_file
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._greeting_count = 0
+        self._greeting: dict[asyncio.Task[None], str] = {}  # with the address of each, the oldest first
+        self._looking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by tenant
 
     def request_stop(self) -> None:
         """End all connections, then `run`. Only sets a flag: signal handlers call it."""
@@ -80,7 +85,7 @@ class TlsDoor:
 
     async def _run(self) -> None:
         self._stamp, self._context = self._files.stamp(), make_context(self._files)
-        self._database = DatabaseThreads("tls-door")
+        self._database = DatabaseThreads("tls-door", count=LOOKUPS_AT_ONCE)
         family = socket.AF_INET6 if ":" in self._bind else socket.AF_INET
         with socket.create_server((self._bind, self.port), family=family, backlog=1_024) as listening:
             listening.setblocking(False)
@@ -118,17 +123,33 @@ class TlsDoor:
                 logger.warning("a connection could not be taken: %s", exc)
                 await asyncio.sleep(1)
                 continue
-            if self._greeting_count >= MAX_GREETING or len(self._tasks) >= MAX_CONNECTIONS:
+            if len(self._tasks) >= MAX_CONNECTIONS:
                 accepted.close()
                 continue
+            if len(self._greeting) >= MAX_GREETING:
+                self._drop_greeting()
             task = asyncio.create_task(self._serve(accepted, peer[0]))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._greeting[task] = peer[0]
+            task.add_done_callback(self._forget)
+            await asyncio.sleep(0)  # it begins, and closes its socket when it is dropped
+
+    def _drop_greeting(self) -> None:
+        """Make room: the address that keeps most others waiting loses its oldest."""
+        ((crowded, _),) = Counter(self._greeting.values()).most_common(1)
+        oldest = next(task for task, peer in self._greeting.items() if peer == crowded)
+        del self._greeting[oldest]
+        oldest.cancel()
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._greeting.pop(task, None)
 
     async def _serve(self, accepted: socket.socket, peer: str) -> None:
         sides: list[_Side] = []
         try:
             if await self._greet(accepted, peer, sides):
+                self._has_greeted()
                 await relay(*sides)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, MalformedConnectError) as exc:
             logger.info("a connection from %s ended: %s", peer, str(exc) or type(exc).__name__)
@@ -140,28 +161,30 @@ class TlsDoor:
 
     async def _greet(self, accepted: socket.socket, peer: str, sides: list[_Side]) -> bool:
         """Open TLS and the way to the broker; False where the device is not let in."""
-        self._greeting_count += 1
-        try:
-            async with asyncio.timeout(GREETING_SECONDS):
-                device = await open_tls(accepted, self._context)
-                sides.append(device)
-                connect, packet = await read_first(device.reader)
-                if device.certificate is not None:
-                    packet = await self._exchange_login(device.certificate, connect, peer)
-                if packet[0] != CONNECT:
-                    device.writer.write(packet)
-                    return False
-                broker = _Side(*await asyncio.open_connection(*self._broker, limit=CHUNK_BYTES))
-                sides.append(broker)
-                broker.writer.write(packet)
-                return True
-        finally:
-            self._greeting_count -= 1
+        async with asyncio.timeout(GREETING_SECONDS):
+            device = await open_tls(accepted, self._context)
+            sides.append(device)
+            connect, packet = await read_first(device.reader)
+            if device.certificate is not None:
+                packet = await self._exchange_login(device.certificate, connect, peer)
+            if packet[0] != CONNECT:
+                device.writer.write(packet)
+                return False
+            broker = _Side(*await asyncio.open_connection(*self._broker, limit=CHUNK_BYTES))
+            sides.append(broker)
+            broker.writer.write(packet)
+            return True
+
+    def _has_greeted(self) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._greeting.pop(task, None)
 
     async def _exchange_login(self, certificate: bytes, connect: Connect, peer: str) -> bytes:
         """Return the first packet with the login that the certificate stands for, or a refusal."""
+        slugs = sorted(tenants_named_in(certificate))[:MAX_TENANTS_NAMED]
         try:
-            login = await self._database.run(find_login, certificate)
+            login = await self._find_login(slugs, certificate)
         except (DatabaseError, InterfaceError) as exc:
             logger.warning("a certificate from %s could not be looked up: %s", peer, exc)
             return refuse(connect, is_known=True)
@@ -170,18 +193,24 @@ class TlsDoor:
             return refuse(connect, is_known=False)
         return write_connect(connect, username=login.username, password=login.password)
 
+    async def _find_login(self, slugs: Sequence[str], certificate: bytes) -> BrokerLogin | None:
+        """Ask one tenant after the other, and each for one connection at a time: who is slow holds up nobody else."""
+        for slug in slugs:
+            lock = self._looking_up.setdefault(slug, asyncio.Lock())
+            async with lock:
+                login = await self._database.run(find_login, slug, certificate)
+            if login is not None:
+                return login
+        return None
 
-def find_login(certificate: bytes) -> BrokerLogin | None:
-    """Return with what the device of a certificate (DER) logs in at the broker; None where the certificate is nobody's."""
-    for slug in sorted(tenants_named_in(certificate))[:MAX_TENANTS_NAMED]:
-        tenant = get_active_tenant(slug)
-        if tenant is None:
-            continue
-        with tenant_context(tenant):
-            login = authenticate_certificate(der=certificate, now=timezone.now())
-        if login is not None:
-            return login
-    return None
+
+def find_login(slug: str, certificate: bytes) -> BrokerLogin | None:
+    """Return with what the device of a certificate (DER) logs in at the broker; None where it is not one of the tenant's."""
+    tenant = get_active_tenant(slug)
+    if tenant is None:
+        return None
+    with tenant_context(tenant):
+        return authenticate_certificate(der=certificate, now=timezone.now())
 
 
 async def open_tls(accepted: socket.socket, context: ssl.SSLContext) -> _Side:

@@ -1,5 +1,6 @@
 """Rotation with an overlap, expiry, certificates, OSCORE keys, and when a credential was last used."""
 
+import ssl
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -232,6 +233,18 @@ def test_bad_certificates_are_refused_with_a_reason(pump: Device) -> None:
     for pem, reason in cases.items():
         with pytest.raises(CertificateRefusedError, match=reason):
             services.issue_credential(device=pump, kind="x509", now=NOW, certificate=pem)
+
+
+@pytest.mark.parametrize(
+    ("found", "other"),
+    [("a003020102", "a003020105"), ("06082a8648ce3d030107", "06082a8648ce3d03017f"), ("06072a8648ce3d0201", "06072a8648ce3d027f")],
+    ids=["version", "curve", "algorithm"],
+)
+def test_a_certificate_of_a_kind_that_nobody_knows_is_refused(pump: Device, found: str, other: str) -> None:
+    der = as_der(make_certificate("acme/pump-7", now=NOW)).hex().replace(found, other, 1)
+    pem = ssl.DER_cert_to_PEM_cert(bytes.fromhex(der))
+    with pytest.raises(CertificateRefusedError, match="no readable"):
+        services.issue_credential(device=pump, kind="x509", now=NOW, certificate=pem)
 
 
 def test_a_certificate_is_registered_once_and_goes_with_its_kind_only(pump: Device) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import connections
 from django.utils.module_loading import import_string
+
+from iiot_site.lib.lock_waits import limit_lock_waits
 
 LOCK_SECONDS = 3  # a tenant whose table is locked for longer is served later, so that the others need not wait
 # A new protocol adds its name here, and `factory.py` with `make_listener` to its folder.
@@ -28,12 +29,6 @@ def make_listener(protocol: str, *, ready_file: Path | None) -> Listener:
     """Return the listener of a protocol, and import no other one's library."""
     listener: Listener = import_string(f"protocols.{protocol}.factory.make_listener")(ready_file)
     return listener
-
-
-def limit_lock_waits(seconds: float) -> None:
-    """Let the database give up on a lock after that long, on all connections that this process opens from now on."""
-    options = connections.settings["default"]["OPTIONS"]
-    options["options"] = f"{options.get('options', '')} -c lock_timeout={seconds * 1000:.0f}".strip()
 
 
 class Command(BaseCommand):

@@ -9,9 +9,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from iiot_site.lib.lock_waits import limit_lock_waits
 from protocols.broker_address import parse_mqtt_url
 from protocols.mqtt.tls_door import TlsDoor
 from protocols.mqtt.tls_files import TlsFiles
+
+LOCK_SECONDS = 1  # a tenant whose tables are locked for longer is refused; its devices come again
 
 
 def make_door(ready_file: Path | None) -> TlsDoor:
@@ -38,6 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **_options: Any) -> None:
         ready_file = os.environ.get("IIOT_READY_FILE")
+        limit_lock_waits(LOCK_SECONDS)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # each connection takes two
         door = make_door(Path(ready_file) if ready_file else None)

@@ -1,9 +1,11 @@
 """Devices with certificates, by mosquitto's own clients, through the TLS door and a mosquitto that our login sync feeds."""
 
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,11 +185,43 @@ def test_nothing_that_comes_first_ends_the_door(site: Site, issue: Issue) -> Non
 def test_nobody_comes_in_by_certificate_while_it_cannot_be_looked_up(site: Site, issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
     pump = issue("pump-7")
 
-    def fail(_: bytes) -> None:
+    def fail(_slug: str, _certificate: bytes) -> None:
         raise OperationalError("away")
 
     monkeypatch.setattr(tls_door, "find_login", fail)
     assert "unavailable" in site.publish(pump, '{"temperature": 21.5}').stderr
+
+
+def test_a_tenant_whose_look_ups_hang_holds_up_no_other(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    over, started = threading.Event(), threading.Event()
+
+    def hang(slug: str, _: bytes) -> None:
+        if slug == "acme":
+            started.set()
+            over.wait(30)
+
+    monkeypatch.setattr(tls_door, "find_login", hang)
+    now = timezone.now()
+    of_acme, of_globex = (make_identity(f"{slug}/pump-7", now=now, signer=site.authority) for slug in ("acme", "globex"))
+    command = ["mosquitto_pub", *site.arguments(of_acme), "-t", TOPIC, "-m", "1"]
+    waiting = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(tls_door.LOOKUPS_AT_ONCE + 1)]
+    started.wait(10)
+    try:
+        assert "not authorised" in site.publish(of_globex, '{"temperature": 1}').stderr
+        assert not over.is_set()
+    finally:
+        over.set()
+        for one in waiting:
+            one.wait(20)
+
+
+def test_who_connects_and_says_nothing_keeps_nobody_out(site: Site, issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
+    pump = issue("pump-7")
+    monkeypatch.setattr(tls_door, "MAX_GREETING", 3)
+    with contextlib.ExitStack() as silent:
+        for _ in range(6):
+            silent.enter_context(socket.create_connection(("127.0.0.1", site.port), 10))
+        assert site.publish(pump, '{"temperature": 21.5}').returncode == 0
 
 
 def test_a_new_certificate_of_the_server_is_taken_up_and_a_broken_one_is_not(
