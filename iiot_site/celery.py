@@ -12,6 +12,7 @@ from tenant_schemas_celery.app import CeleryApp, get_schema_name_from_task
 from tenant_schemas_celery.task import TenantTask
 
 from iiot_site.lib.errors import IIoTError
+from iiot_site.lib.lock_waits import limit_lock_waits
 from iiot_site.lib.readiness import report_ready
 from iiot_site.lib.redis_guard import redis_client
 from iiot_site.lib.schemas import current_schema
@@ -24,6 +25,7 @@ PUBLIC_SCHEMA = "public"
 MAX_SCHEMA_RETRIES = 10
 LAST_RETRY_SECONDS = 30
 WORKER_SOCKET_TIMEOUT_SECONDS = 30
+WORKER_LOCK_SECONDS = 2  # a tenant whose tables are locked for longer has to come again: the workers are there for all
 BEAT_KEY = "iiot:beat-ticked"
 
 
@@ -60,7 +62,8 @@ app.autodiscover_tasks()
 
 @celeryd_init.connect
 def let_workers_wait(conf: Any, **_: Any) -> None:
-    """Give a worker, whom nobody waits for, more time for Redis than whoever sends within a request."""
+    """Give a worker, whom nobody waits for, more time for Redis than whoever sends within a request, and little for locks."""
+    limit_lock_waits(WORKER_LOCK_SECONDS)
     conf.broker_transport_options = {**conf.broker_transport_options, "socket_timeout": WORKER_SOCKET_TIMEOUT_SECONDS}
 
 
