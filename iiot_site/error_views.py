@@ -1,5 +1,8 @@
 """Answers of last resort: JSON below /api/, a page elsewhere."""
 
+import sys
+
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
@@ -15,7 +18,14 @@ def show_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBa
 
 
 def show_server_error(request: HttpRequest) -> HttpResponseBase:
-    """Answer 500 without a word about why; the log has it."""
+    """Answer 500 without a word about why; the log has it. 503 where the database gave no answer, also before any view was asked."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        detail = "The database is away or busy; try again."
+        if request.path_info.startswith(_API):
+            return JsonResponse({"code": "unavailable", "detail": detail, "errors": {}}, status=503)
+        response = defaults.server_error(request)
+        response.status_code = 503
+        return response
     if request.path_info.startswith(_API):
         detail = "Something went wrong on our side. It is in the log."
         return JsonResponse({"code": "server_error", "detail": detail, "errors": {}}, status=500)

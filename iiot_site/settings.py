@@ -106,7 +106,8 @@ IIOT_QUERY_SECONDS = env.float("IIOT_QUERY_SECONDS", default=10.0)
 if environment.is_web_process:
     _DATABASE_OPTIONS = {**_DATABASE_OPTIONS, "pool": _POOL_OPTIONS}
     if IIOT_QUERY_SECONDS:
-        _LIMIT = f"-c statement_timeout={IIOT_QUERY_SECONDS * 1000:.0f}"
+        # Who waits for a lock holds a connection meanwhile, and they are for all tenants.
+        _LIMIT = f"-c statement_timeout={IIOT_QUERY_SECONDS * 1000:.0f} -c lock_timeout={min(IIOT_QUERY_SECONDS, 2.0) * 1000:.0f}"
         _DATABASE_OPTIONS["options"] = f"{_DATABASE_OPTIONS.get('options', '')} {_LIMIT}".strip()
 DATABASES = {
     "default": {
@@ -218,6 +219,7 @@ IIOT_MODBUS_MAX_CONNECTIONS = env.int("IIOT_MODBUS_MAX_CONNECTIONS", default=2_0
 IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
 # What is kept, committed, of a tenant whose tables fail, until it can be stored; beyond it messages are refused.
 IIOT_HELD_MAX_BYTES = env.int("IIOT_HELD_MAX_BYTES", default=1024**3)
+IIOT_HELD_MAX_TOTAL_BYTES = env.int("IIOT_HELD_MAX_TOTAL_BYTES", default=8 * 1024**3)  # of all tenants together
 IIOT_DEVICE_MESSAGES_PER_SECOND = env.float("IIOT_DEVICE_MESSAGES_PER_SECOND", default=500.0)
 IIOT_TENANT_MESSAGES_PER_SECOND = env.float("IIOT_TENANT_MESSAGES_PER_SECOND", default=0.0)
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)

@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Sum
 from msgspec.structs import replace
 
 from iiot_site.lib.clock import put_on_database_clock, put_on_own_clock
@@ -53,12 +53,13 @@ def hold_messages(
         return BatchOutcome(0, 0, [])
     backlog, _ = HeldBacklog.objects.select_for_update().get_or_create(tenant=tenant, defaults={"since": now})
     repeated = find_duplicates({index: message for index, message in messages if message.delivery is not None})
+    others = HeldBacklog.objects.exclude(tenant=tenant).aggregate(bytes=Sum("bytes"))["bytes"] or 0
     rows: list[HeldMessage] = []
     refusals: list[Refusal] = []
     for index, message in messages:
         if index in repeated:
             continue
-        if backlog.bytes >= settings.IIOT_HELD_MAX_BYTES:
+        if backlog.bytes >= settings.IIOT_HELD_MAX_BYTES or others + backlog.bytes >= settings.IIOT_HELD_MAX_TOTAL_BYTES:
             refusals.append(Refusal(index, FULL, _FULL_DETAIL))
             continue
         if index not in stamps:

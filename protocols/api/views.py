@@ -17,7 +17,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from devices.api.authentication import DeviceTokenAuthentication
+from devices.types import DeviceRef
 from protocols.api.envelopes import Envelope, read_envelopes
+from protocols.api.fairness import fairness
 from protocols.api.serializers import ListenerSerializer, StoredSerializer
 from protocols.codecs.cbor import parse_cbor
 from protocols.codecs.gate import parse_json
@@ -122,29 +124,35 @@ class TelemetryView(HistoryView):
         """
         device = request.principal.device  # type: ignore[attr-defined]  # set by authentication
         body: Any = request.data or b""  # without a body DRF gives an empty dict
-        slug, own_key = request.tenant.slug, device.key if device else None  # type: ignore[attr-defined]  # set by TenantMiddleware
-        codec = codec_of_content_type(request.content_type, default="json")
-        if codec not in ENVELOPE_PARSERS:
-            key = request.query_params.get("device", own_key or "")
-            outcome = store_frame(body, codec=codec, key=key, tenant=slug, only=own_key)
-        else:
-            try:
-                document = ENVELOPE_PARSERS[codec](body, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
-                envelopes = read_envelopes(document, own_key=own_key)
-            except MessageError as error:
-                now = timezone.now()
-                refused = reject_body(body, Refusal(0, error.code, error.detail), now=now, device_id=device.id if device else None)
-                record_refused_messages(rejections=[refused], now=now)
-                raise
-            outcome = store_envelopes(envelopes, tenant=slug, only=own_key)
-            if isinstance(document, dict):
-                raise_if_refused(outcome)
+        slug = request.tenant.slug  # type: ignore[attr-defined]  # set by TenantMiddleware
+        with fairness.take_turn(slug):
+            outcome = store_body(body, request=request, tenant=slug, device=device)
         answer = {
             "stored": outcome.stored,
             "duplicates": outcome.duplicates,
             "rejected": [{"index": r.index, "reason": r.reason, "detail": r.detail, "metric": r.metric} for r in outcome.refusals],
         }
         return Response(StoredSerializer(answer).data)
+
+
+def store_body(body: Any, *, request: Request, tenant: str, device: DeviceRef | None) -> BatchOutcome:
+    """Send what came in one request through the pipeline, as its content type says; `device` is None for people and programs."""
+    own_key = device.key if device else None
+    codec = codec_of_content_type(request.content_type, default="json")
+    if codec not in ENVELOPE_PARSERS:
+        return store_frame(body, codec=codec, key=request.query_params.get("device", own_key or ""), tenant=tenant, only=own_key)
+    try:
+        document = ENVELOPE_PARSERS[codec](body, max_bytes=settings.IIOT_MAX_MESSAGE_BYTES)
+        envelopes = read_envelopes(document, own_key=own_key)
+    except MessageError as error:
+        now = timezone.now()
+        refused = reject_body(body, Refusal(0, error.code, error.detail), now=now, device_id=device.id if device else None)
+        record_refused_messages(rejections=[refused], now=now)
+        raise
+    outcome = store_envelopes(envelopes, tenant=tenant, only=own_key)
+    if isinstance(document, dict):
+        raise_if_refused(outcome)
+    return outcome
 
 
 def store_frame(body: bytes, *, codec: str, key: str, tenant: str, only: str | None) -> BatchOutcome:

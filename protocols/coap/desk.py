@@ -66,7 +66,7 @@ class Desk(Generic[T]):
 
     def __init__(self, matter: Matter[T]) -> None:
         self._matter = matter
-        self._thread = DatabaseThread(f"coap-{matter.name}")
+        self._thread = DatabaseThread(f"coap-{matter.name}", count=2)
         self._observers: dict[tuple[str, str], list[_Observer]] = {}
         self._asking: Counter[tuple[str, str]] = Counter()
 
@@ -91,7 +91,7 @@ class Desk(Generic[T]):
             self._asking -= Counter([_key(sender)])
 
     async def _answer(self, pipe: Any, asked: Asked, sender: Sender, is_allowed: Callable[[], Awaitable[bool]]) -> None:
-        told = await self._thread.run(self._load, sender)
+        told = await self._thread.run_in_turn(sender.tenant, self._load, sender)
         message = render(encode(self._matter.describe(told), asked), asked)
         observes = wants_to_observe(asked) and self._has_room(sender)
         if observes:
@@ -103,7 +103,7 @@ class Desk(Generic[T]):
         if asked.block2 is not None and asked.block2.number > 0:
             return
         with contextlib.suppress(Refused):  # the answer has gone out
-            await self._thread.run(self._note_arrival, sender, told)
+            await self._thread.run_in_turn(sender.tenant, self._note_arrival, sender, told)
 
     def find_observers(self, tenant: str, device_key: str) -> Sequence[_Observer]:
         """Return those who observe for a device and are not being notified; they are from now on."""
@@ -134,7 +134,7 @@ class Desk(Generic[T]):
         if not await observer.is_allowed():
             observer.pipe.add_response(Message(code=NOT_LET_IN.code), is_last=True)
             return
-        told = await self._thread.run(self._load, observer.sender)
+        told = await self._thread.run_in_turn(observer.sender.tenant, self._load, observer.sender)
         if told is None or observer.is_gone:
             return
         observer.number = (observer.number + 1) % (1 << 24)
@@ -144,7 +144,7 @@ class Desk(Generic[T]):
         message.transport_tuning = Confirmed(lambda: _settle(arrival, has_arrived=True))
         observer.pipe.add_response(message, is_last=False)
         if await arrival:
-            await self._thread.run(self._note_arrival, observer.sender, told)
+            await self._thread.run_in_turn(observer.sender.tenant, self._note_arrival, observer.sender, told)
 
     # --- The desk's thread
 

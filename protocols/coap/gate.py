@@ -22,6 +22,7 @@ UNKNOWN_SECONDS = 5
 REGULAR_SECONDS = 600
 MAX_REMEMBERED = 20_000
 MAX_WAITING = 500
+LOOKUPS_AT_ONCE = 2  # of different tenants
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Gate:
         self._unknown: TTLCache[str, None] = TTLCache(MAX_REMEMBERED, UNKNOWN_SECONDS)
         self._regulars: TTLCache[str, None] = TTLCache(MAX_REMEMBERED, REGULAR_SECONDS)
         self._waiting: dict[str, asyncio.Future[Sender | None]] = {}
-        self._for_regulars = DatabaseThread("coap-regulars")
-        self._for_strangers = DatabaseThread("coap-strangers")
+        self._for_regulars = DatabaseThread("coap-regulars", count=LOOKUPS_AT_ONCE)
+        self._for_strangers = DatabaseThread("coap-strangers", count=LOOKUPS_AT_ONCE)
 
     def recall(self, token: str) -> Sender | None:
         """Return the sender if the token was looked up a moment ago."""
@@ -69,7 +70,8 @@ class Gate:
     async def _find(self, token: str) -> Sender | None:
         thread = self._for_regulars if token in self._regulars else self._for_strangers
         try:
-            sender = await thread.run(look_up, token)
+            parts = parse_device_token(token)
+            sender = await thread.run_in_turn(parts.tenant if parts else "", look_up, token)
         finally:
             self._waiting.pop(token, None)
         if sender is None:

@@ -42,7 +42,7 @@ class LatestValues:
     """Answers requests, and once a second looks whether observers have something to hear. Used on the event loop."""
 
     def __init__(self) -> None:
-        self._thread = DatabaseThread("coap-latest")
+        self._thread = DatabaseThread("coap-latest", count=2)
         self._observers: dict[int, _Observer] = {}
 
     async def answer(self, pipe: Any, asked: Asked, sender: Sender, *, is_allowed: Callable[[], Awaitable[bool]]) -> None:
@@ -52,7 +52,7 @@ class LatestValues:
             Refused: 4.06 for a format that we do not have, 5.03 where the database is away.
         """
         expect_format(asked)
-        content = encode(await self._thread.run(load_latest, sender), asked)
+        content = encode(await self._thread.run_in_turn(sender.tenant, load_latest, sender), asked)
         message = render(content, asked)
         observes = wants_to_observe(asked) and self._has_room(sender)
         if observes:
@@ -69,8 +69,6 @@ class LatestValues:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 await self._notify_all()
-            except Refused:
-                continue  # the database is away
             except Exception:
                 logger.exception("observers could not be notified")
 
@@ -84,21 +82,31 @@ class LatestValues:
 
     async def _notify_all(self) -> None:
         values: dict[tuple[str, int], dict[str, Any]] = {}
+        failing: set[str] = set()
         for observer in list(self._observers.values()):
-            if not await observer.is_allowed():
-                observer.pipe.add_response(Message(code=NOT_LET_IN.code), is_last=True)
+            tenant = observer.sender.tenant
+            if tenant in failing:
                 continue
-            key = _key(observer.sender)
-            if key not in values:
-                values[key] = await self._thread.run(load_latest, observer.sender)
-            content = encode(values[key], observer.asked)
-            if content != observer.shown:
-                observer.shown = content
-                observer.number = (observer.number + 1) % (1 << 24)
-                message = render(content, observer.asked)
-                message.opt.observe = observer.number
-                message.transport_tuning = Reliable()  # who has gone does not acknowledge, and is forgotten
-                observer.pipe.add_response(message, is_last=False)
+            try:
+                await self._notify(observer, values)
+            except Refused:
+                failing.add(tenant)  # its tables, or the whole database; the others need not wait for it
+
+    async def _notify(self, observer: _Observer, values: dict[tuple[str, int], dict[str, Any]]) -> None:
+        if not await observer.is_allowed():
+            observer.pipe.add_response(Message(code=NOT_LET_IN.code), is_last=True)
+            return
+        key = _key(observer.sender)
+        if key not in values:
+            values[key] = await self._thread.run_in_turn(observer.sender.tenant, load_latest, observer.sender)
+        content = encode(values[key], observer.asked)
+        if content != observer.shown:
+            observer.shown = content
+            observer.number = (observer.number + 1) % (1 << 24)
+            message = render(content, observer.asked)
+            message.opt.observe = observer.number
+            message.transport_tuning = Reliable()  # who has gone does not acknowledge, and is forgotten
+            observer.pipe.add_response(message, is_last=False)
 
 
 def _key(sender: Sender) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from aiocoap import CON, oscore
 from aiocoap.error import RenderableError
+from django.db import Error
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
@@ -23,6 +24,7 @@ from protocols.coap.gate import Sender
 from protocols.coap.refusals import BAD_OPTION, BAD_REQUEST, METHOD_NOT_ALLOWED, UNAUTHORIZED, Refused
 from protocols.coap.sequence import SequenceFile
 from protocols.coap.threads import DatabaseThread
+from protocols.holding import is_databases_fault
 from tenants.selectors import list_active_tenants
 
 logger = logging.getLogger(__name__)
@@ -127,7 +129,9 @@ class OscoreDesk:
         async with self._lock:
             if time.monotonic() - self._loaded_at <= seconds:
                 return
-            loaded = await self._thread.run(load_keys)
+            loaded, failing = await self._thread.run(load_keys)
+            kept = {credential: entry for credential, entry in self._entries.items() if entry.sender.tenant in failing}
+            loaded |= {credential: (entry.sender, entry.keys) for credential, entry in kept.items()}
             # A context stays as long as its credential: it knows which requests were there before.
             for credential, (sender, keys) in loaded.items():
                 known = self._entries.get(credential)
@@ -139,17 +143,27 @@ class OscoreDesk:
             self._loaded_at = time.monotonic()
 
 
-def load_keys() -> dict[UUID, tuple[Sender, OscoreKeys]]:
-    """Return all tenants' valid OSCORE credentials."""
-    found = {}
+def load_keys() -> tuple[dict[UUID, tuple[Sender, OscoreKeys]], frozenset[str]]:
+    """Return all tenants' valid OSCORE credentials, and the tenants whose tables failed: what is known of them stays.
+
+    Raises:
+        django.db.Error: the database is away.
+    """
+    found, failing = {}, set()
     for tenant in list_active_tenants():
-        with tenant_context(tenant):
-            credentials = load_oscore_credentials(timezone.now())
-            devices = load_device_refs({credential.device_key for credential in credentials})
+        try:
+            with tenant_context(tenant):
+                credentials = load_oscore_credentials(timezone.now())
+                devices = load_device_refs({credential.device_key for credential in credentials})
+        except Error as error:
+            if is_databases_fault(error):
+                raise
+            failing.add(tenant.slug)
+            continue
         for credential in credentials:
             if device := devices.get(credential.device_key):
                 found[credential.credential_id] = (Sender(tenant.slug, device), credential.keys)
-    return found
+    return found, frozenset(failing)
 
 
 class ProtectedPipe:

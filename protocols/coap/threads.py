@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class DatabaseThread(database_threads.DatabaseThreads):
-    """Runs one function after the other."""
+    """As its base, with an answer for devices."""
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the function returns.

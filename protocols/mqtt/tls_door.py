@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakValueDictionary
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -69,7 +68,6 @@ class TlsDoor:
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._greeting: dict[asyncio.Task[None], str] = {}  # with the address of each, the oldest first
-        self._looking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by tenant
 
     def request_stop(self) -> None:
         """End all connections, then `run`. Only sets a flag: signal handlers call it."""
@@ -194,11 +192,9 @@ class TlsDoor:
         return write_connect(connect, username=login.username, password=login.password)
 
     async def _find_login(self, slugs: Sequence[str], certificate: bytes) -> BrokerLogin | None:
-        """Ask one tenant after the other, and each for one connection at a time: who is slow holds up nobody else."""
+        """Ask one tenant after the other."""
         for slug in slugs:
-            lock = self._looking_up.setdefault(slug, asyncio.Lock())
-            async with lock:
-                login = await self._database.run(find_login, slug, certificate)
+            login = await self._database.run_in_turn(slug, find_login, slug, certificate)
             if login is not None:
                 return login
         return None
