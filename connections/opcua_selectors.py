@@ -3,6 +3,7 @@
 from connections.opcua_models import OpcUaNode, OpcUaServer
 from connections.opcua_services import PASSWORD_PURPOSE
 from connections.opcua_types import OpcUaCommandNode, OpcUaNodeSpec, OpcUaTarget
+from devices.models import Device
 from iiot_site.lib.encryption import UnreadableSecretError, unseal
 
 
@@ -19,6 +20,12 @@ def find_command_node(*, device_key: str, command: str) -> OpcUaCommandNode | No
     """Return the node that a device's command writes, if its server is enabled."""
     node = OpcUaNode.objects.filter(server__is_enabled=True, device__key=device_key, command=command).first()
     return None if node is None else OpcUaCommandNode(node.server_id, node.node_id, node.scale, node.offset)
+
+
+def list_command_names(device: Device) -> list[str]:
+    """Return the commands of a device that write a node of an enabled server."""
+    nodes = OpcUaNode.objects.filter(server__is_enabled=True, device=device).exclude(command="")
+    return list(nodes.order_by("command").values_list("command", flat=True))
 
 
 def make_target(server: OpcUaServer, nodes: tuple[OpcUaNodeSpec, ...] = ()) -> OpcUaTarget:

@@ -13,9 +13,9 @@ from django.db.models import Min, QuerySet
 
 from devices.command_schema import check_command
 from devices.command_states import OPEN_STATES, next_offer_at, transition
-from devices.errors import CommandConflictError, CommandRefusedError, UnknownCommandError
+from devices.errors import CommandConflictError, CommandRefusedError, UnknownCommandError, UnreachableDeviceError
 from devices.models import Command, Device
-from devices.reaching import CLAIM_LEASE, next_offer_over, sending_protocol, wake_senders
+from devices.reaching import CLAIM_LEASE, explain_unreachable, next_offer_over, sending_protocol, wake_senders
 from devices.types import CommandRef
 from iiot_site.lib.live import push_frames
 from iiot_site.lib.schemas import current_schema
@@ -43,6 +43,7 @@ def queue_command(
     Raises:
         CommandRefusedError: the device's type does not accept it, or the lifetime is not between nothing and 30 days.
         CommandConflictError: the device is switched off, has 100 open commands, or the key stands for another command.
+        UnreachableDeviceError: nothing carries commands to the device.
     """
     if not timedelta(0) < lifetime <= LONGEST_LIFETIME:
         raise CommandRefusedError("A command lives for at most 30 days.", errors={"expires_in_seconds": ["Choose at most 2592000."]})
@@ -55,6 +56,8 @@ def queue_command(
             return known
         if not device.is_enabled:
             raise CommandConflictError("The device is switched off in the platform; enable it first.")
+        if obstacle := explain_unreachable(device, now):
+            raise UnreachableDeviceError(obstacle)
         if device.commands.filter(state__in=OPEN_STATES).count() >= MAX_OPEN_COMMANDS:
             raise CommandConflictError(f"The device has {MAX_OPEN_COMMANDS} commands that it has not answered.")
         command = Command.objects.create(

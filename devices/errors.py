@@ -88,6 +88,12 @@ class CommandConflictError(ConflictError):
     code = "command_conflict"
 
 
+class UnreachableDeviceError(CommandConflictError):
+    """Nothing carries commands to the device."""
+
+    code = "device_unreachable"
+
+
 class IllegalCommandEventError(ConflictError):
     """The command is not in a state in which this can happen to it."""
 

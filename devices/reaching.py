@@ -11,13 +11,16 @@ from typing import Any
 from django.db import connection
 from django.db.models import Case, F, Min, Q, QuerySet, When
 
-from devices.models import Device, Protocol
+from devices.models import Device, DeviceCredential, Protocol
+from devices.selectors import list_valid_credentials
 from iiot_site.lib.schemas import current_schema
 from tenants.timers import set_timer
 
 COMMANDS_CHANNEL = "iiot_commands"
 # Protocols over which the platform can reach a device by itself. Over HTTP the device asks.
 PUSHING_PROTOCOLS = ("mqtt", "amqp", "coap", "opcua")
+# With what a device that is read over Modbus can still ask for its commands itself, over HTTP or CoAP.
+ASKING_CREDENTIALS = (DeviceCredential.Kind.TOKEN, DeviceCredential.Kind.OSCORE)
 # As long as what somebody has claimed is nobody else's to send.
 CLAIM_LEASE = timedelta(seconds=30)
 # How often to look whether a device has been heard that may come over any protocol.
@@ -61,6 +64,23 @@ def next_offer_over(waiting: QuerySet[Any], *, protocol: str, now: datetime) -> 
     if (due_at is None or due_at > now + UNHEARD_WAIT) and undecided.exclude(via=protocol).exists():
         return now + UNHEARD_WAIT
     return due_at
+
+
+def protocol_to(device: Device) -> str:
+    """Return the protocol over which things go to a device, as `sending_protocol` says; "" where it is not known yet."""
+    declared = device.protocol or device.device_type.protocol
+    if declared != Protocol.AUTO:
+        return declared
+    return device.last_seen_via if device.last_seen_via in PUSHING_PROTOCOLS else device.detected_protocol or device.last_seen_via
+
+
+def explain_unreachable(device: Device, now: datetime) -> str:
+    """Say why nothing can carry a command to a device; "" where something can, or may yet."""
+    if protocol_to(device) != Protocol.MODBUS:
+        return ""
+    if list_valid_credentials(device, now).filter(kind__in=ASKING_CREDENTIALS).exists():
+        return ""
+    return "The platform only reads devices over Modbus: nothing carries commands to this one."
 
 
 def is_reached_over(protocol: str, *, device_id: int) -> bool:

@@ -8,8 +8,10 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
+from connections.opcua_selectors import list_command_names
 from devices.command_services import queue_command
-from devices.models import Device
+from devices.models import Device, Protocol
+from devices.reaching import explain_unreachable, protocol_to
 from iiot_site.lib.errors import IIoTError
 from iiot_site.web.command_form import CommandForm, find_declared
 from tenants.page_access import page
@@ -72,7 +74,18 @@ def form_context(device: Device, *, name: str = "", form: CommandForm | None = N
     """Return what the form shows: the command of this name, else the first that the device's type declares."""
     declarations = device.device_type.commands
     form = form or CommandForm(declared=find_declared(declarations, name), initial={"key": uuid.uuid4()})
-    return {"device": device, "declarations": declarations, "form": form, "declared": form.declared, "error": error}
+    obstacle = explain_unreachable(device, timezone.now())
+    context = {
+        "device": device,
+        "declarations": declarations,
+        "form": form,
+        "declared": form.declared,
+        "error": error,
+        "obstacle": obstacle,
+    }
+    if protocol_to(device) == Protocol.OPCUA:
+        context["written"] = list_command_names(device)
+    return context
 
 
 def _get_device(device_id: uuid.UUID) -> Device:

@@ -287,3 +287,31 @@ def test_a_device_of_another_tenant_and_people_find_nothing(
     assert stranger.post(f"{API}/device/commands/{command.pk}/response", {"status": "ok"}).status_code == 404
     assert operator.get(f"{API}/device/commands").status_code == 401
     assert device_client.get(f"{API}/devices/{pump.uuid}/commands").status_code in {401, 403}
+
+
+# --- Devices that nothing carries commands to
+
+
+def test_a_device_that_is_only_read_is_told_nothing(
+    acme: Tenant, acme_operator: User, api: MakeApi, in_acme: Tenant, make_device: MakeDevice
+) -> None:
+    declared = make_device("declared", protocol="modbus")
+    heard = make_device("heard", protocol="auto")
+    Device.objects.filter(pk=heard.pk).update(last_seen_via="modbus", detected_protocol="modbus")
+    for device in (declared, heard):
+        answer = api(acme_operator, acme).post(f"{API}/devices/{device.uuid}/commands", {"name": "stop"})
+        assert (answer.status_code, answer.json()["code"]) == (409, "device_unreachable")
+        assert "only reads devices over Modbus" in answer.json()["detail"]
+    with tenant_context(acme):
+        assert not Command.objects.exists()
+
+
+def test_a_device_that_may_be_reached_yet_keeps_its_commands(in_acme: Tenant, make_device: MakeDevice) -> None:
+    unheard, behind_a_server, asking = (
+        make_device("a", protocol="auto"),
+        make_device("b", protocol="opcua"),
+        make_device("c", protocol="modbus"),
+    )
+    issue_credential(device=asking, kind=DeviceCredential.Kind.TOKEN, now=NOW)
+    for device in (unheard, behind_a_server, asking):
+        assert queue(device).state == "queued"
