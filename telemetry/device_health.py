@@ -11,7 +11,7 @@ from django.db.models import Count
 from devices.metric_numbers import count_free_numbers
 from devices.models import Device, Protocol
 from devices.selectors import list_valid_credentials
-from telemetry.health_findings import Finding, HealthFigures, find_health
+from telemetry.health_findings import Call, Finding, HealthFigures, find_health
 from telemetry.models import Quality, RejectedMessage
 
 SPAN = timedelta(hours=24)
@@ -42,8 +42,8 @@ class DeviceHealth:
     last_errors: Sequence[RejectedMessage]
 
 
-def load_device_health(*, device: Device, with_credentials: bool, now: datetime) -> DeviceHealth:
-    """Measure a device; of its credentials only where the caller may know of them."""
+def load_device_health(*, device: Device, with_credentials: bool, now: datetime, calls: Sequence[Call] = ()) -> DeviceHealth:
+    """Measure a device; of its credentials only where the caller may know of them. `calls` say how the platform reads it, if it does."""
     since = now - SPAN
     changes = device.status_changes.filter(at__gte=since).exclude(before=Device.Status.NEVER)
     uncertain, bad = _load_quality_shares(device, since)
@@ -59,8 +59,10 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
         clock_skew_seconds=_load_skew(device, since),
         rejected=sum(by_reason.values()),
         next_expiry_at=min((expires for expires, rotated in valid if expires is not None and rotated is None), default=None),
-        has_valid_credential=bool(valid) if with_credentials and _logs_in(device) else None,
+        has_valid_credential=bool(valid) if with_credentials and not calls and _logs_in(device) else None,
         metrics_left=count_free_numbers(),
+        is_called=bool(calls) or is_called(device),
+        calls=calls,
     )
     is_silent = device.status in {Device.Status.STALE, Device.Status.OFFLINE}
     return DeviceHealth(
@@ -74,7 +76,12 @@ def load_device_health(*, device: Device, with_credentials: bool, now: datetime)
 
 def _logs_in(device: Device) -> bool:
     """Tell whether the device comes by itself: neither is it called by the platform, nor does a gateway send for it."""
-    return device.gateway_id is None and (device.protocol or device.device_type.protocol) not in CALLED_PROTOCOLS
+    return device.gateway_id is None and not is_called(device)
+
+
+def is_called(device: Device) -> bool:
+    """Tell whether a device is said to wait until the platform reads it."""
+    return device.gateway_id is None and (device.protocol or device.device_type.protocol) in CALLED_PROTOCOLS
 
 
 def _load_quality_shares(device: Device, since: datetime) -> tuple[float | None, float | None]:

@@ -1,5 +1,6 @@
 """What is worth a word about a device, from figures of its last 24 hours. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -9,6 +10,17 @@ SKEW_FROM_SECONDS = 30.0
 BAD_SHARE_FROM = 0.05
 EXPIRY_WITHIN = timedelta(days=14)
 FEW_METRICS_LEFT = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A connection over which the platform reads the device."""
+
+    name: str
+    is_enabled: bool
+    is_failing: bool
+    error: str
+    broken_nodes: int = 0  # that the server gives no values of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,8 @@ class HealthFigures:
     next_expiry_at: datetime | None
     has_valid_credential: bool | None
     metrics_left: int | None = None  # how many more the organisation has room for
+    is_called: bool = False  # it does not send: the platform reads it
+    calls: Sequence[Call] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +51,25 @@ class Finding:
 
 def find_health(figures: HealthFigures, now: datetime) -> list[Finding]:
     """Return what is wrong with a device, problems first."""
-    found = [*_find_silence(figures), *_find_data(figures), *_find_credentials(figures, now)]
+    found = [*_find_calls(figures), *_find_silence(figures), *_find_data(figures), *_find_credentials(figures, now)]
     return sorted(found, key=lambda finding: finding.level)
+
+
+def _find_calls(figures: HealthFigures) -> list[Finding]:
+    found = []
+    for call in figures.calls:
+        if not call.is_enabled:
+            found.append(Finding("connection_off", "warning", f"{call.name} is switched off: nothing is read from there."))
+        elif call.is_failing:
+            found.append(Finding("connection", "problem", f"{call.name} fails: {call.error}" if call.error else f"{call.name} fails."))
+        elif call.broken_nodes:
+            words = f"{call.name} gives no values of {call.broken_nodes} of its nodes: look at what its page says of them."
+            found.append(Finding("connection_nodes", "warning", words))
+        elif call.error:
+            found.append(Finding("connection", "warning", f"{call.name}: {call.error}"))
+    if figures.is_called and not figures.calls:
+        found.append(Finding("no_connection", "problem", "The platform is to read it, but no connection says where. Add one."))
+    return found
 
 
 def _find_silence(figures: HealthFigures) -> list[Finding]:
@@ -56,7 +87,8 @@ def _find_silence(figures: HealthFigures) -> list[Finding]:
 def _find_data(figures: HealthFigures) -> list[Finding]:
     found = []
     if figures.bad_share is not None and figures.bad_share >= BAD_SHARE_FROM:
-        found.append(Finding("bad_quality", "problem", f"{figures.bad_share:.0%} of its minutes had bad values: look at its sensors."))
+        level: Literal["problem", "warning"] = "warning" if figures.is_called else "problem"
+        found.append(Finding("bad_quality", level, f"{figures.bad_share:.0%} of its minutes had bad values: {_blame(figures)}"))
     elif figures.uncertain_share is not None and figures.uncertain_share >= BAD_SHARE_FROM:
         words = f"{figures.uncertain_share:.0%} of its minutes had uncertain values: beyond the metric's limits, or marked so."
         found.append(Finding("uncertain_quality", "warning", words))
@@ -70,6 +102,13 @@ def _find_data(figures: HealthFigures) -> list[Finding]:
     if figures.rejected:
         found.append(Finding("rejected", "warning", f"{figures.rejected} of its messages were not stored, or not whole."))
     return found
+
+
+def _blame(figures: HealthFigures) -> str:
+    """Say where bad values come from: what cannot be read has bad values all at once."""
+    if any(call.is_failing for call in figures.calls):
+        return "so are all that cannot be read. Mend its connection first."
+    return "its connection failed then, or its sensors did." if figures.is_called else "look at its sensors."
 
 
 def _find_credentials(figures: HealthFigures, now: datetime) -> list[Finding]:

@@ -24,8 +24,9 @@ from iiot_site.lib.page_parts import render_part
 from iiot_site.web.command_views import commands_context, form_context
 from iiot_site.web.credential_views import list_working_rows
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
+from iiot_site.web.device_link_views import links_context
 from iiot_site.web.state_views import state_context
-from telemetry.device_health import load_device_health
+from protocols.called_devices import load_health
 from telemetry.selectors import list_latest
 from tenants.page_access import page
 from tenants.permissions import allows
@@ -99,7 +100,7 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
         "incidents": _open_incidents(device),
         "credentials": list_working_rows(device) if allows(permissions, "credential:read") else None,
         "how_to_send": _how_to_send(request, device),
-    }
+    } | links_context(device)
     if allows(permissions, "command:read"):
         context |= commands_context(device) | form_context(device)
     if allows(permissions, "state:read"):
@@ -128,8 +129,7 @@ def show_device_incidents(request: HttpRequest, device_id: uuid.UUID) -> HttpRes
 def show_device_health(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     """How the device has been doing, as a part of its page."""
     device = get_object_or_404(Device, uuid=device_id)
-    may_read = allows(request.membership.permissions, "credential:read")  # type: ignore[attr-defined]  # set by the middleware
-    health = load_device_health(device=device, with_credentials=may_read, now=timezone.now())
+    health = load_health(device=device, permissions=request.membership.permissions, now=timezone.now())  # type: ignore[attr-defined]  # set by the middleware
     return render(request, "devices/_device_health.html", {"device": device, "health": health})
 
 

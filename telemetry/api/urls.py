@@ -3,7 +3,6 @@
 from django.urls import re_path
 
 from iiot_site.lib.routers import UUID_PATTERN, OptionalSlashRouter
-from telemetry.api.health_views import DeviceHealthView
 from telemetry.api.ledger_views import LedgerView
 from telemetry.api.views import DeviceHistoryView, DeviceLatestView, RejectedMessageViewSet
 
@@ -12,7 +11,6 @@ router.register("telemetry/rejected", RejectedMessageViewSet, basename="rejected
 urlpatterns = [
     re_path(rf"^devices/(?P<id>{UUID_PATTERN})/latest/?$", DeviceLatestView.as_view(), name="device-latest"),
     re_path(rf"^devices/(?P<id>{UUID_PATTERN})/telemetry/?$", DeviceHistoryView.as_view(), name="device-telemetry"),
-    re_path(rf"^devices/(?P<id>{UUID_PATTERN})/health/?$", DeviceHealthView.as_view(), name="device-health-api"),
     re_path(r"^telemetry/ledger/?$", LedgerView.as_view(), name="telemetry-ledger"),
     *router.urls,
 ]

@@ -1,15 +1,18 @@
 """A device's health: what is measured, what is said about it, who sees its credentials."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
+from connections.models import ModbusConnection
 from devices.models import Device, DeviceCredential, StatusChange
 from devices.services import issue_credential, rotate_credential
+from protocols.called_devices import load_health
 from telemetry.device_health import load_device_health
-from telemetry.health_findings import HealthFigures, find_health
+from telemetry.health_findings import Call, HealthFigures, find_health
 from telemetry.models import LatestReading, MinuteRollup, RejectedMessage
 from tenants.models import Tenant, User
 from tests.conftest import MakeApi, MakeDevice
@@ -115,4 +118,39 @@ def test_what_never_logs_in_itself_needs_no_credential(in_acme: Tenant, make_dev
     gateway = make_device("gateway")
     devices = [gateway, make_device("behind", gateway=gateway), make_device("called", protocol="modbus")]
     found = [load_device_health(device=device, with_credentials=True, now=timezone.now()).findings for device in devices]
-    assert [[finding.code for finding in findings] for findings in found] == [["no_credential"], [], []]
+    assert [[finding.code for finding in findings] for findings in found] == [["no_credential"], [], ["no_connection"]]
+
+
+BROKEN = Call("The Modbus TCP connection at 10.0.4.17:502, unit 1", is_enabled=True, is_failing=True, error="nobody listens there")
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (BROKEN, ["connection", "bad_quality"]),
+        (replace(BROKEN, is_failing=False, error=""), ["bad_quality"]),
+        (replace(BROKEN, is_failing=False, is_enabled=False), ["connection_off", "bad_quality"]),
+        (replace(BROKEN, is_failing=False, error="", broken_nodes=2), ["connection_nodes", "bad_quality"]),
+        (None, ["no_connection", "bad_quality"]),
+    ],
+)
+def test_a_connection_that_fails_comes_before_what_follows_from_it(call: Call | None, expected: list[str]) -> None:
+    figures = replace(WELL, bad_share=1.0, is_called=True, calls=() if call is None else [call])
+    found = find_health(figures, NOW)
+    assert [finding.code for finding in found] == expected
+    assert all("look at its sensors" not in finding.text for finding in found)
+    assert call is not BROKEN or "nobody listens there" in found[0].text
+
+
+def test_a_device_with_a_failing_connection_is_told_of_it_and_not_of_credentials(
+    in_acme: Tenant, make_device: MakeDevice, acme_developer: User, api: MakeApi, acme: Tenant
+) -> None:
+    pump = make_device()
+    ModbusConnection.objects.create(device=pump, host="10.0.4.17", state="failing", last_error="no answer within 3 s")
+    found = load_health(device=pump, permissions=("*",), now=timezone.now()).findings
+    assert [finding.code for finding in found] == ["connection"]
+    assert "10.0.4.17:502, unit 1 fails: no answer within 3 s" in found[0].text
+    hidden = load_health(device=pump, permissions=("telemetry:read",), now=timezone.now()).findings
+    assert [finding.text for finding in hidden] == ["The Modbus TCP connection fails."]
+    answer = api(acme_developer, acme).get(f"/api/v1/devices/{pump.uuid}/health").json()
+    assert [finding["code"] for finding in answer["findings"]] == ["connection"]

@@ -11,8 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices.models import Device
-from telemetry.device_health import load_device_health
-from tenants.permissions import allows
+from protocols.called_devices import load_health
 
 
 class FindingSerializer(serializers.Serializer[Any]):
@@ -77,6 +76,5 @@ class DeviceHealthView(APIView):
     def get(self, request: Request, id: str) -> Response:
         """Return what was measured over the last 24 hours, and what is worth a look."""
         device = get_object_or_404(Device, uuid=id)
-        may_read_credentials = allows(request.principal.permissions, "credential:read")  # type: ignore[attr-defined]  # set by authentication
-        health = load_device_health(device=device, with_credentials=may_read_credentials, now=timezone.now())
+        health = load_health(device=device, permissions=request.principal.permissions, now=timezone.now())  # type: ignore[attr-defined]  # set by authentication
         return Response(DeviceHealthSerializer(health).data)
