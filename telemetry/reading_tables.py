@@ -1,6 +1,6 @@
 """Writes readings and latest values: many by way of a staging table, few in one prepared statement.
 
-A statement with arrays costs less by the batch, COPY less by the row; measured, they meet at about `AT_ONCE_ROWS`.
+A statement with arrays costs less by the batch, COPY less by the row: at 600 rows both took the same time, measured once.
 With a hundred tenants in turn a batch is a hundred small ones, and what each costs by itself is what counts.
 """
 
