@@ -16,16 +16,32 @@ from iiot_site.supervisor.fork_server import REQUEST_BYTES, Answer, Request
 from iiot_site.supervisor.servers import with_death_signal
 
 _ANSWER_SECONDS = 5.0
+_REPORT_SECONDS = 2.0  # within which the fork server tells how a process ended that is seen to have ended
+_SILENCES = 2  # requests in a row without an answer after which a fork server is taken to hang
 LOST = -int(signal.SIGKILL)  # how a process ended whose fork server was killed: it is killed, too
 
 
 class ForkedProcess:
-    """A process that the fork server watches for us."""
+    """A process that the fork server watches for us, and whose end we see ourselves, should the fork server hang."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._ended = asyncio.Event()
+        self._handle: int | None = None
+        with contextlib.suppress(OSError):  # it has ended already
+            self._handle = os.pidfd_open(pid)
+            asyncio.get_running_loop().add_reader(self._handle, self._see_end)
+
+    def _see_end(self) -> None:
+        self._let_go()
+        asyncio.get_running_loop().call_later(_REPORT_SECONDS, self.end, LOST)
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            asyncio.get_running_loop().remove_reader(self._handle)
+            os.close(self._handle)
+            self._handle = None
 
     async def wait(self) -> int:
         await self._ended.wait()
@@ -37,9 +53,11 @@ class ForkedProcess:
                 os.kill(self.pid, signal_number)
 
     def end(self, exit_code: int) -> None:
-        """Take down how it ended."""
-        self.returncode = exit_code
-        self._ended.set()
+        """Take down how it ended; what is said first counts."""
+        self._let_go()
+        if self.returncode is None:
+            self.returncode = exit_code
+            self._ended.set()
 
 
 class Forks:
@@ -49,6 +67,8 @@ class Forks:
         self._module = module
         self._answer_seconds = answer_seconds
         self._link: socket.socket | None = None
+        self._server: RunningProcess | None = None
+        self._silences = 0
         self._loaded = asyncio.Event()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[int]] = {}
@@ -70,7 +90,7 @@ class Forks:
         ours.setblocking(False)
         with theirs:
             process = await run_program(spec, output, stdin=theirs.fileno())
-        self._link = ours
+        self._link, self._server, self._silences = ours, process, 0
         asyncio.get_running_loop().add_reader(ours, self._read)
         return process
 
@@ -91,11 +111,20 @@ class Forks:
                 if self._link is None:
                     raise OSError(errno.ECONNRESET, "the fork server ended")
                 socket.send_fds(self._link, [packet], [output, output if errors is None else errors])
-                return self._running[await answer]
+                process = self._running[await answer]
+                self._silences = 0
+                return process
         except TimeoutError:
+            self._note_silence()
             raise OSError(errno.ETIMEDOUT, "the fork server does not answer") from None
         finally:
             self._waiting.pop(number, None)
+
+    def _note_silence(self) -> None:
+        """End a fork server that hangs: nothing that it forked could be started again."""
+        self._silences += self._loaded.is_set()
+        if self._silences >= _SILENCES and self._server is not None:
+            self._server.send_signal(signal.SIGKILL)
 
     def _read(self) -> None:
         assert self._link is not None  # noqa: S101 - it is what we read from
@@ -110,7 +139,8 @@ class Forks:
             return
         answer = Answer(**json.loads(packet))
         if answer.exit_code is not None:
-            self._running.pop(answer.pid).end(answer.exit_code)
+            if ended := self._running.pop(answer.pid, None):
+                ended.end(answer.exit_code)
         elif answer.number == 0:
             self._loaded.set()
         else:

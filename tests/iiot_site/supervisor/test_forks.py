@@ -205,3 +205,32 @@ def test_processes_of_the_platform_get_less_time_to_end_than_servers(tmp_path: P
         ending.wait()
     assert ended["own"] < ended["server"] - 1
     assert end_marked(mark)
+
+
+def test_the_end_of_a_process_is_seen_while_the_fork_server_hangs_and_that_is_ended(tmp_path: Path) -> None:
+    async def story() -> tuple[int, int, int | None]:
+        plant = Plant(tmp_path)
+        plant.forks = Forks("wave", answer_seconds=0.5)
+        async with plant.supervisor:
+            loader = await plant.load()
+            spec = plant.spec("sleeper", SLEEP)
+            log = open_log(spec.log)
+            process = await plant.forks.fork(spec, log)
+            assert loader.pid is not None
+            before = loader.pid
+            os.kill(before, signal.SIGSTOP)
+            os.kill(process.pid, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                ended = await process.wait()
+            for _ in range(2):
+                with pytest.raises(OSError, match="does not answer"):
+                    await plant.forks.fork(spec, log)
+            async with asyncio.timeout(20):
+                while loader.pid in {None, before}:
+                    await asyncio.sleep(0.05)
+            os.close(log)
+            return ended, before, loader.pid
+
+    ended, before, after = asyncio.run(story())
+    assert ended == -signal.SIGKILL
+    assert after != before
