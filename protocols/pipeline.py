@@ -217,7 +217,7 @@ def _store(schema: str, items: Sequence[_Item], batch: _Batch) -> tuple[BatchOut
     refusals: list[Refusal] = []
     seen: dict[int, datetime] = {}
     detected: dict[int, Detection] = {}
-    policy = _time_policy()
+    policy = time_policy()
     for item in fresh:
         device = devices.get(item.message.device)
         refusal = _refuse_whole(item, device)
@@ -311,7 +311,8 @@ def _receipt(item: _Item, batch: _Batch) -> Receipt:
     return Receipt(item.index, received_at, stamp, batch.now)
 
 
-def _time_policy() -> TimePolicy:
+def time_policy() -> TimePolicy:
+    """Return how old and how far ahead readings may be here."""
     return TimePolicy(timedelta(days=settings.IIOT_MAX_READING_AGE_DAYS), timedelta(seconds=settings.IIOT_MAX_READING_FUTURE_SECONDS))
 
 

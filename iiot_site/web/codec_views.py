@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from devices.models import Codec, DeviceType, validate_key
-from protocols.bench import ENCODINGS, decode_pasted
+from protocols.bench import ENCODINGS, judge_pasted
 from protocols.errors import InvalidShapeError, MessageError
 from tenants.page_access import page
 
@@ -62,7 +62,7 @@ def _decode(chosen: dict[str, str]) -> dict[str, object]:
         if chosen["device"]:
             validate_key(chosen["device"])
         # A browser sends line ends as CRLF, whatever was pasted.
-        frame = decode_pasted(**{**chosen, "payload": chosen["payload"].replace("\r\n", "\n")}, now=timezone.now())
+        frame = judge_pasted(**{**chosen, "payload": chosen["payload"].replace("\r\n", "\n")}, now=timezone.now())
     except ValidationError as exc:
         return {"error": InvalidShapeError(f"The device key is not one. {exc.message}")}
     except MessageError as error:

@@ -1,9 +1,10 @@
 """The page on which people try frames."""
 
 import pytest
+from django_tenants.utils import tenant_context
 
-from tenants.models import User
-from tests.conftest import MakeBrowser
+from tenants.models import Tenant, User
+from tests.conftest import MakeBrowser, MakeDevice
 
 PAGE = "/t/acme/codec-bench"
 
@@ -45,3 +46,39 @@ def test_it_names_what_is_wrong_and_keeps_what_was_pasted(browser: MakeBrowser, 
 def test_a_long_frame_is_cut_short(browser: MakeBrowser, acme_viewer: User) -> None:
     frame = "[" + ",".join('{"a": 1}' for _ in range(250)) + "]"
     assert "and 50 more" in browser(acme_viewer).post(PAGE, {"payload": frame}).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("form", "verdict"),
+    [
+        ({"payload": '{"temperature": "hot"}', "device": "pump-7"}, "wrong_type"),
+        ({"payload": '{"temperature": 1}', "device": "pump-99"}, "unknown_device"),
+        ({"payload": '{"ts": 946684800000, "values": {"temperature": 1}}', "device": "pump-7"}, "too_old"),
+        ({"payload": '{"ts": 946684800000, "values": {"temperature": 1}}'}, "too_old"),
+        ({"payload": '{"temperature": 1e200}', "device": "pump-7"}, "out_of_range"),
+        ({"payload": '{"temperature": null}'}, "no_value"),
+    ],
+)
+def test_what_the_pipeline_would_refuse_is_not_called_good(
+    browser: MakeBrowser, acme: Tenant, acme_viewer: User, make_device: MakeDevice, form: dict[str, str], verdict: str
+) -> None:
+    with tenant_context(acme):
+        make_device("pump-7", metrics=("temperature",))
+    text = browser(acme_viewer).post(PAGE, form).content.decode()
+    assert verdict in text
+    assert "Refused" in text
+    assert "Good" not in text
+    assert ("Not checked, as no device is named" in text) == ("device" not in form)
+
+
+def test_what_would_be_stored_is_shown_with_its_quality(
+    browser: MakeBrowser, acme: Tenant, acme_viewer: User, make_device: MakeDevice
+) -> None:
+    with tenant_context(acme):
+        pump = make_device("pump-7", metrics=("temperature",))
+        pump.device_type.metrics.update(maximum=100)
+    text = browser(acme_viewer).post(PAGE, {"payload": '{"temperature": 101, "fresh": 1}', "device": "pump-7"}).content.decode()
+    for expected in ("Uncertain", "Good", "a new metric: it would be registered"):
+        assert expected in text
+    with tenant_context(acme):
+        assert not pump.device_type.metrics.filter(key="fresh").exists()
