@@ -20,14 +20,34 @@ class ListenerStateAdmin(ReadOnlyMixin, SharedModelAdmin):
         "restarts",
         "messages",
         "rejected",
-        "messages_per_second",
-        "bytes_per_second",
-        "latency_p99_ms",
-        "buffer_fill",
+        "messages_a_second",
+        "bytes_a_second",
+        "to_commit",
+        "buffer",
         "host",
-        "clock_offset_seconds",
+        "clock_offset",
         "last_error",
     )
+
+    @admin.display(description="Messages/s", ordering="messages_per_second")
+    def messages_a_second(self, state: ListenerState) -> str:
+        return f"{state.messages_per_second:,.1f}"
+
+    @admin.display(description="Bytes/s", ordering="bytes_per_second")
+    def bytes_a_second(self, state: ListenerState) -> str:
+        return f"{state.bytes_per_second:,.0f}"
+
+    @admin.display(description="To commit, p99", ordering="latency_p99_ms")
+    def to_commit(self, state: ListenerState) -> str:
+        return "-" if state.latency_p99_ms is None else f"{state.latency_p99_ms:,.0f} ms"
+
+    @admin.display(description="Buffer", ordering="buffer_fill")
+    def buffer(self, state: ListenerState) -> str:
+        return f"{state.buffer_percent} %"
+
+    @admin.display(description="Clock offset", ordering="clock_offset_seconds")
+    def clock_offset(self, state: ListenerState) -> str:
+        return f"{state.clock_offset_seconds:.1f} s"
 
 
 @admin.register(OutageGap)

@@ -121,3 +121,20 @@ def test_several_processes_of_one_listener_are_shown_each_and_together(
     text = browser(platform_admin).get(PATH).content.decode()
     for words in ("100/s", "300/s", "400/s", "15,000,000 since their start"):
         assert words in text
+
+
+def test_an_administrator_of_the_platform_sees_all_listeners_without_being_a_member(
+    beat: Beat, acme_viewer: User, platform_admin: User, browser: MakeBrowser
+) -> None:
+    beat("mqtt", bytes_per_second=1234.5678, latency_p99_ms=219.8765)
+    administrator = browser(platform_admin)
+    assert 'href="/listeners"' in administrator.get("/").content.decode()
+    page = administrator.get("/listeners").content.decode()
+    assert "All tenants together" in page
+    assert "host-1" in page
+    assert "<html" not in administrator.get("/listeners", headers={"HX-Request": "true"}).content.decode()
+    assert browser(acme_viewer).get("/listeners").status_code == 404
+    assert browser(None).get("/listeners")["Location"].startswith("/login")
+    listed = administrator.get("/admin/protocols/listenerstate/").content.decode()
+    assert "220 ms" in listed
+    assert "219.8765" not in listed

@@ -25,6 +25,7 @@ PAGES = [
     "devices/{device}/incidents",
     "devices/{device}/chart?metric=temperature&span=24h",
     "devices/{device}/now?metric=temperature",
+    "devices/{device}/connection",
     "ingest",
     "ingest?span=7d",
     "ingest/rejected",
