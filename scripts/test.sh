@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-doors=(tests/connections tests/protocols)
+doors=(tests/protocols/{amqp,codecs,modbus,mqtt,opcua,sparkplug} tests/protocols/test_*.py)
 log=var/test-doors.log
 mkdir -p var
 
