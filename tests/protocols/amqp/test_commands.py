@@ -69,7 +69,7 @@ def test_a_command_reaches_the_devices_queue_and_its_answer_is_kept(acme: Tenant
         wait_until(lambda: command_of(acme).state == "acknowledged")
         assert command_of(acme).response == {"rpm": 1448}
         with tenant_context(acme):
-            assert Device.objects.get().last_seen_via == "amqp"
+            wait_until(lambda: Device.objects.get().last_seen_via == "amqp")
 
 
 def test_a_command_to_a_device_without_a_queue_stays_queued(acme: Tenant, platform: Publisher, run_listener: RunListener) -> None:
