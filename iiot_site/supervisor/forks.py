@@ -15,7 +15,7 @@ from iiot_site.supervisor.child import ProcessSpec, RunningProcess, run_program
 from iiot_site.supervisor.fork_server import REQUEST_BYTES, Answer, Request
 from iiot_site.supervisor.servers import with_death_signal
 
-_ANSWER_SECONDS = 5.0
+_LOAD_SECONDS, _ANSWER_SECONDS = 30.0, 5.0  # a fork server that starts anew takes seconds to load, on a busy machine many
 _REPORT_SECONDS = 2.0  # within which the fork server tells how a process ended that is seen to have ended
 _SILENCES = 2  # requests in a row without an answer after which a fork server is taken to hang
 LOST = -int(signal.SIGKILL)  # how a process ended whose fork server was killed: it is killed, too
@@ -63,8 +63,9 @@ class ForkedProcess:
 class Forks:
     """One fork server and what it forked. `spec` is to be supervised like any process; `fork` starts others from it."""
 
-    def __init__(self, module: str, *, answer_seconds: float = _ANSWER_SECONDS) -> None:
+    def __init__(self, module: str, *, load_seconds: float = _LOAD_SECONDS, answer_seconds: float = _ANSWER_SECONDS) -> None:
         self._module = module
+        self._load_seconds = load_seconds
         self._answer_seconds = answer_seconds
         self._link: socket.socket | None = None
         self._server: RunningProcess | None = None
@@ -106,8 +107,9 @@ class Forks:
             raise OSError(errno.E2BIG, "the environment is too large")
         answer = self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(self._answer_seconds):
+            async with asyncio.timeout(self._load_seconds):
                 await self._loaded.wait()
+            async with asyncio.timeout(self._answer_seconds):
                 if self._link is None:
                     raise OSError(errno.ECONNRESET, "the fork server ended")
                 socket.send_fds(self._link, [packet], [output, output if errors is None else errors])

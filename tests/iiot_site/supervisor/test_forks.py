@@ -139,7 +139,7 @@ def test_without_a_fork_server_a_start_fails_as_that_of_a_missing_program_does(t
         plant = Plant(tmp_path)
         async with plant.supervisor:
             with pytest.raises(OSError, match="does not answer"):
-                await Forks("wave", answer_seconds=0.1).fork(plant.spec("sleeper", SLEEP), 1)
+                await Forks("wave", load_seconds=0.1).fork(plant.spec("sleeper", SLEEP), 1)
             loader = await plant.load()
             huge = replace(plant.spec("sleeper", SLEEP), env={"A": "x" * 200_000})
             with pytest.raises(OSError, match="too large"):

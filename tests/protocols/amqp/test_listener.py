@@ -152,7 +152,7 @@ def test_a_listener_that_ends_before_it_could_store_leaves_the_messages_to_the_n
 def test_a_commit_whose_confirmation_got_lost_is_not_stored_again(
     acme: Tenant, platform: Publisher, run_listener: RunListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempts = []
+    attempts: list[Any] = []
 
     def commit_and_fail_once(**batch: Any) -> Any:
         is_first = not attempts
