@@ -19,7 +19,7 @@ from tenants.timers import set_timer
 COMMANDS_CHANNEL = "iiot_commands"
 # Protocols over which the platform can reach a device by itself. Over HTTP the device asks.
 PUSHING_PROTOCOLS = ("mqtt", "amqp", "coap", "opcua")
-# With what a device that is read over Modbus can still ask for its commands itself, over HTTP or CoAP.
+# With what a device that was heard over Modbus may still ask for its commands itself, over HTTP or CoAP.
 ASKING_CREDENTIALS = (DeviceCredential.Kind.TOKEN, DeviceCredential.Kind.OSCORE)
 # As long as what somebody has claimed is nobody else's to send.
 CLAIM_LEASE = timedelta(seconds=30)
@@ -78,7 +78,8 @@ def explain_unreachable(device: Device, now: datetime) -> str:
     """Say why nothing can carry a command to a device; "" where something can, or may yet."""
     if protocol_to(device) != Protocol.MODBUS:
         return ""
-    if list_valid_credentials(device, now).filter(kind__in=ASKING_CREDENTIALS).exists():
+    is_declared = (device.protocol or device.device_type.protocol) == Protocol.MODBUS
+    if not is_declared and list_valid_credentials(device, now).filter(kind__in=ASKING_CREDENTIALS).exists():
         return ""
     return "The platform only reads devices over Modbus: nothing carries commands to this one."
 

@@ -183,11 +183,25 @@ class Platform:
         console.line()
         if "web" not in failed:
             console.line(f"Ready: http://{host}:{self._web.port}")
+            console.line(f"Devices: {'  '.join(list_doors(self._supervisor.env))}")
         if failed:
             console.line(f"Not running yet: {', '.join(failed)}; see {self._supervisor.folder.log}")
         if self._with_demo:
             console.line(f"Demo logins, devices and their broker passwords: {_shown(root / 'demo.json')}")
         console.line(f"Logs: {_shown(self._supervisor.folder.log)}  State: {_shown(self._supervisor.folder.status_file)}")
+
+
+def list_doors(environment: Mapping[str, str]) -> list[str]:
+    """Return where devices and programs connect to, as the start found the ports."""
+    names = {"MQTT": "MQTT", "AMQP": "AMQP", "COAP": "CoAP", "OPCUA": "OPC UA"}
+    doors = [
+        f"{name} {environment[f'{prefix}_PUBLIC_HOST']}:{port}"
+        for prefix, name in names.items()
+        if (port := environment.get(f"{prefix}_PUBLIC_PORT")) and port != "0"
+    ]
+    if environment.get("IIOT_MQTT_TLS_CERT"):
+        doors.append(f"MQTT over TLS localhost:{environment.get('IIOT_MQTT_TLS_PORT') or '8883'}")
+    return doors
 
 
 async def _cancel(*tasks: asyncio.Task[None] | None) -> None:

@@ -24,4 +24,5 @@ def links_context(device: Device) -> dict[str, object]:
     """Return what is said of a device that the platform reads; `is_called` is False for one that sends by itself."""
     links = load_device_links(device)
     declared = Protocol(device.protocol or device.device_type.protocol)
-    return {"device": device, "links": links, "is_called": bool(links) or is_called(device), "declared": declared}
+    waits = is_called(device)
+    return {"device": device, "links": links, "is_called": bool(links) or waits, "also_sends": not waits, "declared": declared}

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -9,6 +10,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from protocols.modbus.blocks import Block
+from protocols.unreachable import explain_unreachable
 
 # It writes several lines for each failed request; what matters of them stands at the connection.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -49,6 +51,7 @@ class ModbusClient:
         self._unit_id = unit_id
         self._timeout_seconds = timeout_seconds
         self._client = AsyncModbusTcpClient(address, port=port, timeout=timeout_seconds, retries=0, reconnect_delay=0)
+        self._address = (address, port)
         self._where = f"{address}:{port}"
 
     async def connect(self) -> None:
@@ -57,8 +60,23 @@ class ModbusClient:
         Raises:
             LinkError: nobody answers there.
         """
+        started = time.monotonic()
         if not await self._client.connect():
-            raise LinkError(f"no connection to {self._where} within {self._timeout_seconds:g} s")
+            raise LinkError(await self._find_cause(self._timeout_seconds - (time.monotonic() - started)))
+
+    async def _find_cause(self, seconds_left: float) -> str:
+        """Say why there is no connection: pymodbus keeps it to itself, so what failed at once is tried once more."""
+        error: OSError = TimeoutError()
+        if seconds_left > self._timeout_seconds / 10:
+            try:
+                async with asyncio.timeout(seconds_left):
+                    _, writer = await asyncio.open_connection(*self._address)
+            except OSError as exc:  # TimeoutError among them
+                error = exc
+            else:
+                writer.close()
+                error = ConnectionAbortedError()
+        return explain_unreachable(error, self._where, seconds=self._timeout_seconds)
 
     def close(self) -> None:
         """Close the connection."""

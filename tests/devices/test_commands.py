@@ -296,6 +296,7 @@ def test_a_device_that_is_only_read_is_told_nothing(
     acme: Tenant, acme_operator: User, api: MakeApi, in_acme: Tenant, make_device: MakeDevice
 ) -> None:
     declared = make_device("declared", protocol="modbus")
+    issue_credential(device=declared, kind=DeviceCredential.Kind.TOKEN, now=NOW)  # which it will not come with
     heard = make_device("heard", protocol="auto")
     Device.objects.filter(pk=heard.pk).update(last_seen_via="modbus", detected_protocol="modbus")
     for device in (declared, heard):
@@ -310,8 +311,10 @@ def test_a_device_that_may_be_reached_yet_keeps_its_commands(in_acme: Tenant, ma
     unheard, behind_a_server, asking = (
         make_device("a", protocol="auto"),
         make_device("b", protocol="opcua"),
-        make_device("c", protocol="modbus"),
+        make_device("c", protocol="auto"),
     )
+    Device.objects.filter(pk=asking.pk).update(last_seen_via="modbus", detected_protocol="modbus")
+    asking.refresh_from_db()
     issue_credential(device=asking, kind=DeviceCredential.Kind.TOKEN, now=NOW)
     for device in (unheard, behind_a_server, asking):
         assert queue(device).state == "queued"

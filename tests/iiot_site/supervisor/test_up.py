@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -98,6 +99,7 @@ def test_the_platform_comes_up_heals_stops_and_comes_up_again(tmp_path: Path, ht
     assert {entry["state"] for entry in read_status(tmp_path).values()} <= {"stopped", "off"}
     output = capsys.readouterr().out
     assert f"Ready: http://localhost:{http_port}\n" in output
+    assert re.search(r"^Devices: MQTT localhost:\d+ .*CoAP 127\.0\.0\.1:\d+ .*OPC UA localhost:\d+$", output, re.MULTILINE)
     assert "listen-mqtt  stopped (SIGKILL); again in 1 s" in output
 
     argv = [sys.executable, "manage.py", "up"]

@@ -8,6 +8,7 @@ from django_tenants.utils import tenant_context
 from connections.models import ModbusConnection
 from connections.opcua_models import OpcUaNode, OpcUaServer
 from devices.models import Device
+from devices.services import issue_credential
 from tenants.models import Tenant, User
 from tests.conftest import MakeBrowser, MakeDevice
 
@@ -24,6 +25,7 @@ def open_page(browser: Client, device: Device) -> str:
 def test_a_modbus_device_shows_its_connection_and_takes_no_command(operator: Client, acme: Tenant, make_device: MakeDevice) -> None:
     with tenant_context(acme):
         pump = make_device("compressor-2", protocol="modbus")
+        issue_credential(device=pump, kind="mqtt", now=timezone.now())  # the demo gives one to every device
         ModbusConnection.objects.create(
             device=pump, host="10.0.4.17", port=5020, unit_id=3, state="failing", last_error="nobody listens there", state_at=timezone.now()
         )
