@@ -138,7 +138,7 @@ def _raise_device(device: Device, now: datetime) -> AlertSignal:
     details: dict[str, object] = {"last_seen": since, "via": device.last_seen_via}
     if behind:
         details |= {"devices_behind": len(behind), "among_them": behind[:NAMES_SHOWN]}
-    return _signal(device, "trigger", device.device_type.offline_severity, f"{device.name} is silent since {since}{more}", now, details)
+    return _signal(device, "trigger", device.device_type.offline_severity, f"{device.name} is silent{more}", now, details)
 
 
 def _raise_gateway(gateway: Device, now: datetime) -> AlertSignal:
@@ -147,8 +147,12 @@ def _raise_gateway(gateway: Device, now: datetime) -> AlertSignal:
     severities = [device.device_type.offline_severity for device in [gateway, *behind]]
     severity = reduce(worse_of, (name for name in severities if name != OfflineSeverity.NONE))
     last = max(device.last_seen_at for device in [gateway, *behind] if device.last_seen_at is not None)
-    summary = f"{gateway.name} is silent since {last:%Y-%m-%d %H:%M:%S} UTC, and {len(behind)} devices connected via it"
-    details = {"devices_behind": len(behind), "among_them": [device.name for device in behind[:NAMES_SHOWN]]}
+    summary = f"{gateway.name} is silent, and {len(behind)} devices connected via it"
+    details: dict[str, object] = {
+        "last_seen": f"{last:%Y-%m-%d %H:%M:%S} UTC",
+        "devices_behind": len(behind),
+        "among_them": [device.name for device in behind[:NAMES_SHOWN]],
+    }
     return _signal(gateway, "trigger", severity, summary, now, details)
 
 

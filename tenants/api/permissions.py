@@ -38,7 +38,10 @@ class HasTenantPermission(BasePermission):
         if request.tenant is None:  # type: ignore[attr-defined]  # set by TenantMiddleware
             raise TenantMissingError("Name the tenant: log in to one, send X-Tenant, or use the path /t/<tenant>/api/v1/.")
         needed = needed_permission(view, str(request.method))
-        return needed is not None and allows(principal.permissions, needed)
+        if needed is None:
+            return False
+        self.message = f"This needs the permission {needed}, which is missing here."
+        return allows(principal.permissions, needed)
 
 
 class IsPerson(BasePermission):

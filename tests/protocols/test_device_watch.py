@@ -90,14 +90,13 @@ def test_a_silent_device_is_one_incident_that_ends_with_its_return(world: World,
     pump, fan = make_device("pump-7", name="Pump 7"), make_device("fan-1", name="Fan 1")
     world.talking = [pump.id, fan.id]
     world.run(MINUTE)
-    last = world.now
     world.talking = [fan.id]
     world.run(6 * MINUTE)
     assert statuses() == {"online": 1, "stale": 1}
     assert open_titles() == []
     world.run(10 * MINUTE)
     assert statuses() == {"online": 1, "offline": 1}
-    assert open_titles() == [f"Pump 7 is silent since {last:%Y-%m-%d %H:%M:%S} UTC"]
+    assert open_titles() == ["Pump 7 is silent"]
     world.run(10 * MINUTE)
     world.talking = [pump.id, fan.id]
     world.run(MINUTE)
@@ -125,7 +124,7 @@ def test_a_type_may_ask_for_no_incident_or_for_an_urgent_one(world: World, make_
     assert list(Incident.objects.values_list("severity", flat=True)) == ["critical"]
     DeviceType.objects.filter(name="Fire pump").update(offline_severity=OfflineSeverity.NONE)
     world.run(MINUTE)
-    assert open_titles() == [f"Pump 7 is silent since {START + MINUTE:%Y-%m-%d %H:%M:%S} UTC"]
+    assert open_titles() == ["Pump 7 is silent"]
 
 
 def test_a_device_that_is_switched_off_or_deleted_is_no_work_any_more(world: World, make_device: MakeDevice) -> None:
@@ -262,7 +261,7 @@ def test_a_silent_gateway_with_ten_devices_is_one_incident(world: World, behind_
     assert statuses() == {"offline": 11}
     [incident] = Incident.objects.all()
     assert incident.device_id == gateway.id
-    assert incident.title.startswith("Gateway is silent since ")
+    assert incident.title.startswith("Gateway is silent, and ")
     assert incident.alerts.get().details["devices_behind"] == 10
     world.talking = [gateway.id, *children[:9]]
     world.run(MINUTE)
