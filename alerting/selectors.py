@@ -16,11 +16,18 @@ def list_incidents() -> QuerySet[Incident]:
     )
 
 
+def with_open_since(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
+    """Add `open_since`: when each was opened for the last time, which is later than `opened_at` where it came back."""
+    reopened = IncidentEvent.objects.filter(incident=OuterRef("pk"), kind=IncidentEvent.Kind.REOPENED)
+    last = reopened.order_by("-at").values("at")[:1]
+    return incidents.annotate(open_since=Coalesce(Subquery(last), "opened_at"))
+
+
 def list_by_urgency(incidents: QuerySet[Incident]) -> QuerySet[Incident]:
     """Order by what burns: nobody on it first, then severity, then the longest open."""
     nobody = Case(When(state=Incident.State.NEW, then=0), When(state=Incident.State.RESOLVED, then=2), default=1)
     severity = Case(*(When(severity=name, then=Value(rank)) for rank, name in enumerate(Severity.values)), output_field=IntegerField())
-    return incidents.select_related("device", "site", "assignee").order_by(nobody, severity, "opened_at")
+    return with_open_since(incidents).select_related("device", "site", "assignee").order_by(nobody, severity, "opened_at")
 
 
 def list_alerts() -> QuerySet[Alert]:

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_GET, require_POST
 from alerting import services
 from alerting.incident_states import ACTIONS, allowed_actions
 from alerting.models import Alert, Incident, Severity
-from alerting.selectors import list_by_urgency, open_incidents
+from alerting.selectors import list_by_urgency, open_incidents, with_open_since
 from devices.models import Metric
 from iiot_site.lib.errors import IIoTError
 from iiot_site.lib.page_parts import render_part
@@ -40,7 +40,9 @@ def show_incidents(request: HttpRequest) -> HttpResponse:
     state = state if state in STATE_CHOICES else "open"
     severity = request.GET.get("severity", "")
     found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").strip())
-    ordered = found.select_related("device", "site", "assignee") if state in {"all", "resolved"} else list_by_urgency(found)
+    ordered = (
+        with_open_since(found).select_related("device", "site", "assignee") if state in {"all", "resolved"} else list_by_urgency(found)
+    )
     context = {
         "incidents": Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page")),
         "state": state,
@@ -72,7 +74,7 @@ def show_incident_count(request: HttpRequest) -> HttpResponse:
 @require_GET
 def show_incident(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
     """One incident; an htmx request gets what changes with its state."""
-    incident = get_object_or_404(Incident.objects.select_related("device", "site", "assignee"), id=incident_id)
+    incident = get_object_or_404(with_open_since(Incident.objects.select_related("device", "site", "assignee")), id=incident_id)
     alerts = list(incident.alerts.select_related("device").order_by("-occurred_at")[:50])
     context = {
         "incident": incident,

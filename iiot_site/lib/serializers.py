@@ -11,8 +11,21 @@ from drf_spectacular.plumbing import build_basic_type, build_object_type
 from drf_spectacular.types import OpenApiTypes
 from rest_framework import serializers
 
+MOST_CHOICES_NAMED = 30
 
-class StrictSerializer(serializers.Serializer[Any]):
+
+class ChoiceNamingSerializer(serializers.Serializer[Any]):
+    """Lists the choices to whoever sends none of them."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        for field in fields.values():
+            if isinstance(field, serializers.ChoiceField) and len(field.choices) <= MOST_CHOICES_NAMED:
+                field.error_messages["invalid_choice"] = f'"{{input}}" is not one of {", ".join(map(str, field.choices))}.'
+        return fields
+
+
+class StrictSerializer(ChoiceNamingSerializer):
     """Refuses fields that it does not know or that only the platform sets."""
 
     # Fields that are set once: a change is refused, the same value again is not.

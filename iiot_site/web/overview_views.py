@@ -2,13 +2,14 @@
 
 from datetime import timedelta
 
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from alerting.models import Incident, Severity
-from alerting.selectors import count_open_incidents, list_by_urgency, open_incidents
+from alerting.selectors import count_open_incidents, list_by_urgency, open_incidents, with_open_since
 from devices.models import Device
 from devices.selectors import count_devices_by_status
 from iiot_site.web.shares import make_shares
@@ -82,7 +83,7 @@ def _incident_figures() -> dict[str, object]:
         "open_count": sum(counts.values()),
         "by_severity": [(name, counts[name]) for name in Severity.values if counts.get(name)],
         "waiting_count": waiting.count(),
-        "longest_waiting": waiting.order_by("opened_at").first(),
+        "longest_waiting": with_open_since(waiting).order_by(F("open_since").asc()).first(),
     }
 
 

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from iiot_site.lib.serializers import ChoiceNamingSerializer
 from telemetry.api.parameters import MomentField
 from telemetry.ledger import BUCKETS, load_ledger
 
@@ -44,7 +45,7 @@ LEDGER_EXAMPLE = OpenApiExample(
 )
 
 
-class LedgerParameters(serializers.Serializer[Any]):
+class LedgerParameters(ChoiceNamingSerializer):
     """`from`, `to`, `listener` and `bucket` of a query for the ledger."""
 
     to = MomentField(required=False, help_text="Before this time (exclusive); now without it. ISO 8601 or ms since 1970.")

@@ -11,6 +11,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_field
 from rest_framework import serializers
 
+from iiot_site.lib.serializers import ChoiceNamingSerializer
 from telemetry.bucket_history import AGGREGATES
 from telemetry.buckets import CALENDAR_UNITS, parse_duration
 from telemetry.selectors import MAX_LIMIT
@@ -126,7 +127,7 @@ class ZoneField(serializers.CharField):
         return ZoneInfo(name)
 
 
-class HistoryParameters(serializers.Serializer[Any]):
+class HistoryParameters(ChoiceNamingSerializer):
     """What a query for history may say; see docs/queries.md."""
 
     metric = KeysField(required=False, help_text="One metric key, or several with commas. Left out: all.")

@@ -1,10 +1,13 @@
 """The list of incidents, and what people do on an incident's page."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 from django_tenants.utils import tenant_context
 
-from alerting.models import Incident
+from alerting.models import Incident, IncidentEvent
 from tenants.models import Tenant, User
 from tests.conftest import MakeBrowser
 from tests.iiot_site.web.conftest import OpenIncident
@@ -131,3 +134,19 @@ def test_an_open_incident_asks_for_the_present_value_of_its_metric(operator: Cli
     assert "/now?metric=temperature" in operator.get(path(incident)).content.decode()
     operator.post(path(incident, "resolve"))
     assert "/now?metric=temperature" not in operator.get(path(incident)).content.decode()
+
+
+def test_an_incident_that_came_back_is_open_since_then(
+    browser: MakeBrowser, acme: Tenant, acme_viewer: User, open_incident: OpenIncident
+) -> None:
+    incident = open_incident()
+    now = timezone.now()
+    with tenant_context(acme):
+        Incident.objects.filter(pk=incident.pk).update(opened_at=now - timedelta(hours=5))
+        IncidentEvent.objects.create(incident=incident, kind=IncidentEvent.Kind.REOPENED, at=now - timedelta(minutes=3))
+    viewer = browser(acme_viewer)
+    assert "3 min</time></strong> again" in viewer.get(f"/t/acme/incidents/{incident.pk}").content.decode()
+    for page in ("/t/acme/incidents", "/t/acme/overview/figures"):
+        text = viewer.get(page).content.decode()
+        assert "3 min</time>" in text
+        assert "5 h</time>" not in text

@@ -1,0 +1,16 @@
+"""Refusals that say what would have been right."""
+
+from tenants.models import Tenant, User
+from tests.conftest import MakeApi
+
+
+def test_a_wrong_choice_is_answered_with_the_right_ones(acme: Tenant, acme_viewer: User, api: MakeApi) -> None:
+    answer = api(acme_viewer, acme).get("/api/v1/telemetry/ledger?bucket=week")
+    assert answer.status_code == 400
+    assert answer.json()["errors"]["bucket"] == ['"week" is not one of minute, hour, day.']
+
+
+def test_a_403_names_the_permission_that_is_missing(acme: Tenant, acme_viewer: User, api: MakeApi) -> None:
+    answer = api(acme_viewer, acme).post("/api/v1/devices", {"key": "pump-1"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert "device:write" in answer.json()["detail"]
