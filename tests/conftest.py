@@ -37,7 +37,7 @@ MakeDevice = Callable[..., Device]
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Databases]:
     """Instead of pytest-django's: a copy of the template, and a new copy after each test with real transactions."""
     require_servers()
     with django_db_blocker.unblock():
@@ -45,8 +45,14 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
         databases.prepare()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: databases.recreate())
-            yield
+            yield databases
         databases.remove()
+
+
+@pytest.fixture
+def only_own_transactions(django_db_setup: Databases) -> None:
+    """Let no transaction but the test's be open: roll-ups wait for those of other databases, too."""
+    django_db_setup.wait_for_next()
 
 
 @pytest.fixture(autouse=True)

@@ -89,6 +89,11 @@ class Databases:
             cursor.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(self._next_name), sql.Identifier(self.name)))
         self._next = self._begin_next()
 
+    def wait_for_next(self) -> None:
+        """Wait until nothing is made beside the test: its transaction is one that PostgreSQL shows everybody as open."""
+        if self._next is not None:
+            self._next.result()
+
     def _begin_next(self) -> Future[None]:
         return self._worker.submit(self._make_next)
 

@@ -12,6 +12,8 @@ from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.telemetry.builders import NOW, new_reading
 
+pytestmark = pytest.mark.usefixtures("only_own_transactions")  # roll-ups wait for all others
+
 
 @pytest.fixture
 def metric(in_acme: Tenant, make_device: MakeDevice) -> Metric:

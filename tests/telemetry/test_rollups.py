@@ -25,6 +25,8 @@ from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.telemetry.builders import NOW, new_reading
 
+pytestmark = pytest.mark.usefixtures("only_own_transactions")  # roll-ups wait for all others
+
 Values = Mapping[float, tuple[float, int]]
 FIGURES = frozenset({"first", "last"})
 HOUR = timedelta(hours=1)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from iiot_site.supervisor.child import Child, ProcessSpec, open_log
 from iiot_site.supervisor.console import Console
@@ -181,7 +182,7 @@ from pathlib import Path
 links = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink() and os.path.lexists(entry)]
 print(len(os.listdir("/proc/self/task")), [link for link in links if link.startswith("socket:")], "iiot_site.urls" in sys.modules)
 """
-    env = {**os.environ, "IIOT_PROCESS": "loader", "IIOT_DATA_DIR": str(tmp_path)}
+    env = {**os.environ, "IIOT_PROCESS": "loader", "IIOT_DATA_DIR": str(tmp_path), "IIOT_SECRET_KEY": settings.SECRET_KEY}
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout == "1 [] False\n"
 
