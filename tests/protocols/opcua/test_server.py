@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -233,6 +233,13 @@ async def test_without_security_nobody_logs_in(pumps: dict[str, Device], acme: T
         client.disconnect_socket()
 
 
+async def ask_again_and_again(ask: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            await ask()
+            await asyncio.sleep(0.1)
+
+
 async def test_a_revoked_key_ends_its_session(
     pumps: dict[str, Device], acme: Tenant, platform_identity: Identity, client_identity: Identity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,9 +249,8 @@ async def test_a_revoked_key_ends_its_session(
         node = await plant_node(client, "acme/pump-7/temperature")
         assert await node.read_value() == 21.5
         await sync_to_async(lambda: revoke_api_key(key=ApiKey.objects.get()))()
-        await asyncio.sleep(3)
         with pytest.raises((UaStatusCodeError, ConnectionError)):
-            await node.read_value()
+            await ask_again_and_again(node.read_value)
 
 
 async def test_anonymous_clients_are_let_in_where_the_installation_says_so(
@@ -284,10 +290,10 @@ async def test_new_devices_appear_and_deleted_ones_go(
     async with running(platform_identity) as server, connected(server, client_identity, "acme", key) as client:
         assert await (await plant_node(client, "acme/pump-7/temperature")).read_value() == 21.5
         await sync_to_async(change)()
-        await asyncio.sleep(3)
-        assert await names_below(await plant_node(client, "acme/pump-8")) == ["temperature"]
+        gone = await plant_node(client, "acme/pump-7")
         with pytest.raises(UaStatusCodeError):
-            await (await plant_node(client, "acme/pump-7")).read_display_name()
+            await ask_again_and_again(gone.read_display_name)
+        assert await names_below(await plant_node(client, "acme/pump-8")) == ["temperature"]
 
 
 async def test_a_client_that_announces_a_huge_message_is_hung_up_on(transactional_db: None, platform_identity: Identity) -> None:
