@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 5.0
 LAST_PAUSE_SECONDS = 60.0
+LOCK_SECONDS = 3.0  # a tenant whose table is locked for longer is served later, so that the others need not wait
+RETRY_LOCK_SECONDS = 0.2
+RETRY_EVERY_SECONDS = 1.0  # with the line above: a fifth of the time at most, however many tenants are in trouble
 # By the class of SQLSTATE (PostgreSQL, appendix A): 08 connection, 40 deadlock and its like, which a second try cures,
 # 53 resources such as disk and memory, 57 the server is going down, 58 its files.
 _NO_TENANTS_FAULT = ("08", "40", "53", "57", "58")
@@ -36,10 +39,21 @@ class Holding:
         self._report = report
         self._clock = clock
         self._troubles: dict[str, _Trouble] = {}
+        self._next_retry_at = 0.0
 
     def is_in_trouble(self, slug: str) -> bool:
         """Tell whether the tenant's messages are to be held without a try."""
-        return slug in self._troubles and self._clock() < self._troubles[slug].retry_at
+        return slug in self._troubles and self._clock() < max(self._troubles[slug].retry_at, self._next_retry_at)
+
+    def lock_seconds(self, slug: str) -> float | None:
+        """Return how long to wait for a lock of the tenant's: None, as the process does, unless there is trouble.
+
+        Whoever is new to it shares the patience with all that are in it, so that thirty tenants locked at once cost 13 s, not 90.
+        """
+        if not self._troubles:
+            return None
+        shared = LOCK_SECONDS / (1 + len(self._troubles))
+        return RETRY_LOCK_SECONDS if slug in self._troubles else max(RETRY_LOCK_SECONDS, shared)
 
     def blame(self, slug: str, error: Exception, *, is_control: bool) -> None:
         """Note that the tenant failed, with readings or with all else.
@@ -50,7 +64,10 @@ class Holding:
         connection.close()
         if is_databases_fault(error) or not _database_answers():
             raise error
-        pause = self._troubles[slug].next_pause_seconds if slug in self._troubles else FIRST_PAUSE_SECONDS
+        pause = FIRST_PAUSE_SECONDS
+        if slug in self._troubles:
+            pause = self._troubles[slug].next_pause_seconds
+            self._next_retry_at = self._clock() + RETRY_EVERY_SECONDS
         self._troubles[slug] = _Trouble(self._clock() + pause, min(2 * pause, LAST_PAUSE_SECONDS), is_control)
         text = f"messages of {slug} are held, next try in {pause:.0f} s: {type(error).__name__}: {error}"
         logger.error("%s", text)

@@ -22,6 +22,7 @@ from devices.services import record_activity, register_metrics
 from devices.types import Detection, DeviceRef, MetricRef, NewMetric
 from iiot_site.lib.clock import put_on_database_clock
 from iiot_site.lib.errors import IIoTError
+from iiot_site.lib.lock_waits import impatience
 from protocols.accounting import count_ingest, count_repeated, find_refused
 from protocols.activity import remember_written, select_due
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
@@ -106,7 +107,8 @@ def process_messages(
             _hold(slug, group, batch)
         else:
             try:
-                _process_group(slug, group, batch, is_control=is_control)
+                with impatience(holding.lock_seconds(slug)):
+                    _process_group(slug, group, batch, is_control=is_control)
             except (django.db.Error, psycopg.Error) as error:
                 holding.blame(slug, error, is_control=is_control)
                 _hold(slug, [(index, message) for index, message in group if not progress.is_done(index)], batch, error)

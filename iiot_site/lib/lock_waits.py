@@ -22,3 +22,20 @@ def patience() -> Iterator[None]:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("RESET lock_timeout")
+
+
+@contextmanager
+def impatience(seconds: float | None) -> Iterator[None]:
+    """Wait that long for each lock at most; None: as the process does. What fails meanwhile costs the connection, too."""
+    if seconds is None:
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {seconds * 1000:.0f}")
+    try:
+        yield
+    except BaseException:
+        connection.close()  # a transaction that failed takes no RESET
+        raise
+    with connection.cursor() as cursor:
+        cursor.execute("RESET lock_timeout")

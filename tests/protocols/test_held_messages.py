@@ -1,7 +1,7 @@
 """A tenant whose tables fail stops nobody, and loses nothing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from devices.models import Device
 from iiot_site.lib import clock
+from iiot_site.lib.lock_waits import impatience
 from protocols import pipeline, putting_back
 from protocols.handoff import Committed
-from protocols.holding import FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, Holding
+from protocols.holding import FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, LOCK_SECONDS, RETRY_LOCK_SECONDS, Holding
 from protocols.models import HeldBacklog, HeldMessage, UnroutedCount
 from protocols.progress import Progress
 from protocols.putting_back import put_back_all
@@ -121,6 +122,71 @@ def test_a_table_locked_by_another_is_waited_for_only_so_long(
     assert put_back_all() == 2
     assert values_of(acme) == [1.0, 3.0]
     assert values_of(globex) == [2.0]
+
+
+@pytest.fixture
+def many_locked(acme: Tenant) -> Iterator[list[str]]:
+    """Tenants of whose tables the first one that anybody asks is locked."""
+    slugs = [f"locked-{number}" for number in range(30)]
+    tenants = [Tenant(slug=slug, name=slug, schema_name=slug.replace("-", "_"), status=Tenant.Status.ACTIVE) for slug in slugs]
+    Tenant.objects.bulk_create(tenants)
+    with psycopg.connect(**_login()) as other:
+        for tenant in tenants:
+            other.execute(f"CREATE SCHEMA {tenant.schema_name}")
+            other.execute(f"CREATE TABLE {tenant.schema_name}.devices_device (LIKE {acme.schema_name}.devices_device)")
+        other.commit()
+        other.execute("LOCK TABLE " + ", ".join(f"{tenant.schema_name}.devices_device" for tenant in tenants))
+        yield slugs
+
+
+def test_many_locked_tenants_share_the_patience_that_one_has(
+    door: Door,
+    globex: Tenant,
+    pumps: dict[str, Device],
+    many_locked: list[str],
+    make_message: MakeMessage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float | None] = []
+
+    def wait_shortly(seconds: float | None) -> AbstractContextManager[None]:
+        waits.append(seconds)
+        return impatience((seconds or LOCK_SECONDS) / 20)
+
+    def send(value: int) -> BatchOutcome:
+        waits.clear()
+        locked = [make_message('{"temperature": 1}', tenant=slug) for slug in many_locked]
+        return door.take(*locked, make_message(f'{{"temperature": {value}}}', tenant="globex"))
+
+    monkeypatch.setattr(pipeline, "impatience", wait_shortly)
+    outcome = send(1)
+    assert (outcome.stored, outcome.held) == (1, 30)
+    assert waits[0] is None
+    assert sum(seconds or LOCK_SECONDS for seconds in waits) < 14
+    for tried in (1, 2, 3):
+        door.seconds += FIRST_PAUSE_SECONDS
+        outcome = send(1 + tried)
+        assert (outcome.stored, outcome.held) == (1, 30)
+        assert waits == [RETRY_LOCK_SECONDS, pytest.approx(RETRY_LOCK_SECONDS)], "one of those in trouble, and globex"
+    assert values_of(globex) == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_tenant_that_is_well_again_is_waited_for_as_before(
+    door: Door, acme: Tenant, globex: Tenant, pumps: dict[str, Device], make_message: MakeMessage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+
+    def note(seconds: float | None) -> AbstractContextManager[None]:
+        waits.append(seconds)
+        return impatience(seconds)
+
+    monkeypatch.setattr(pipeline, "impatience", note)
+    with readings_away(acme):
+        door.take(make_message('{"temperature": 1}'))
+    door.seconds += FIRST_PAUSE_SECONDS
+    for _ in range(2):
+        door.take(make_message('{"temperature": 2}'), make_message('{"temperature": 2}', tenant="globex"))
+    assert waits == [None, RETRY_LOCK_SECONDS, None, None, None]
 
 
 def test_a_tenant_is_tried_again_after_a_pause_that_grows(

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils.module_loading import import_string
 
 from iiot_site.lib.lock_waits import limit_lock_waits
+from protocols.holding import LOCK_SECONDS
 
-LOCK_SECONDS = 3  # a tenant whose table is locked for longer is served later, so that the others need not wait
 # A new protocol adds its name here, and `factory.py` with `make_listener` to its folder.
 PROTOCOLS = ("mqtt", "amqp", "coap", "opcua", "modbus")
 
