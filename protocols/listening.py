@@ -5,18 +5,14 @@ instead). The main thread, in `run`, stores batches and then calls `acknowledge`
 """
 
 import logging
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
-from iiot_site.lib.clock import clock_offset
 from protocols.buffer import BatchBuffer
 from protocols.credits import Credits, Limits
 from protocols.handoff import HandOffThread
@@ -24,13 +20,12 @@ from protocols.invalidation import ChangeFollower
 from protocols.meter import Load
 from protocols.resolution import count_lookups
 from protocols.selectors import seconds_since_heartbeat
-from protocols.services import Heartbeat, claim_number, record_heartbeat
+from protocols.self_report import HEARTBEAT_SECONDS, SelfReport
 from protocols.types import BatchOutcome, RawMessage
 from protocols.writer import BatchWriter
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 3.0
 START_RETRY_SECONDS = 2.0
 BATCH_SECONDS = 0.05
 BUSY_BATCH_SECONDS = 0.25  # for protocols whose devices do not wait for the answer before they send on
@@ -93,9 +88,8 @@ class ListenerCore:
             on_turn=self._beat_when_due,
             limits=self._limits,
         )
-        self._started_at = timezone.now()
+        self._report = SelfReport(name)
         self._beat_at = 0.0
-        self._number = 1
 
     # --- For the thread that reads the socket
 
@@ -150,7 +144,7 @@ class ListenerCore:
             try:
                 away_seconds = seconds_since_heartbeat(name=self.name, now=timezone.now())
                 load()
-                self._claim_number()
+                self._report.claim_number()
             except (DatabaseError, InterfaceError) as exc:
                 logger.warning("waiting for the database: %s", exc)
                 connection.close()
@@ -159,10 +153,6 @@ class ListenerCore:
                 self._limits.forgive(away_seconds, time.monotonic())
                 return True
         return False
-
-    def _claim_number(self) -> None:
-        now = timezone.now() + clock_offset()
-        self._number = claim_number(name=self.name, host=platform.node(), pid=os.getpid(), started_at=self._started_at, now=now)
 
     def run(self, *, connect: Callable[[], None], disconnect: Callable[[], None]) -> None:
         """Connect, store until told to stop, then disconnect: by then all that can be acknowledged has been."""
@@ -186,27 +176,14 @@ class ListenerCore:
 
     def _beat(self) -> None:
         try:
-            offset = clock_offset()
-            record_heartbeat(heartbeat=self._make_heartbeat(offset), now=timezone.now() + offset)
+            meter = self._writer.meter
+            self._report.send(
+                state=self._state, load=self._measure(), last_error=self.last_error, messages=meter.messages, rejected=meter.rejected
+            )
             self._on_beat()
         except (DatabaseError, InterfaceError) as exc:
             logger.warning("no heartbeat: %s", exc)
             connection.close()
-
-    def _make_heartbeat(self, offset: timedelta) -> Heartbeat:
-        return Heartbeat(
-            name=self.name,
-            host=platform.node(),
-            pid=os.getpid(),
-            state=self._state,
-            started_at=self._started_at,
-            messages=self._writer.meter.messages,
-            rejected=self._writer.meter.rejected,
-            last_error=self.last_error,
-            clock_offset_seconds=offset.total_seconds(),
-            load=self._measure(),
-            number=self._number,
-        )
 
     def _measure(self) -> Load:
         meter = self._writer.meter

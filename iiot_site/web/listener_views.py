@@ -21,7 +21,16 @@ from tenants.permissions import allows
 RATE_SPAN = timedelta(minutes=5)
 REASONS_SPAN = timedelta(hours=24)
 FAILING_SHOWN = 5
-TITLES = {"mqtt": "MQTT", "amqp": "AMQP", "coap": "CoAP", "opcua": "OPC UA", "modbus": "Modbus TCP", "http": "HTTP"}
+TITLES = {
+    "mqtt": "MQTT",
+    "amqp": "AMQP",
+    "coap": "CoAP",
+    "opcua": "OPC UA",
+    "modbus": "Modbus TCP",
+    "http": "HTTP",
+    "mqtt-tls": "MQTT over TLS",
+}
+COUNTED_BY = {"mqtt-tls": "mqtt"}  # doors that carry what a listener takes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,11 @@ class Row:
     def only(self) -> Process | None:
         """The process, where there is one alone."""
         return self.processes[0] if len(self.processes) == 1 else None
+
+    @property
+    def counted_by(self) -> str:
+        """The listener that counts what comes through this door; "" for one that does so itself."""
+        return TITLES[COUNTED_BY[self.name]] if self.name in COUNTED_BY else ""
 
     @property
     def well_count(self) -> int:

@@ -9,11 +9,13 @@ connection is handed on as it is. After the first packet bytes are bytes. Why: d
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import socket
 import ssl
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +27,16 @@ from devices.certificates import tenants_named_in
 from devices.services import authenticate_certificate
 from devices.types import BrokerLogin
 from protocols.database_threads import DatabaseThreads
+from protocols.meter import Load, Meter
 from protocols.mqtt.connect_packet import CONNECT, Connect, MalformedConnectError, read_connect, refuse, write_connect
 from protocols.mqtt.packets import read_varint
 from protocols.mqtt.tls_files import TlsFiles, make_context
+from protocols.self_report import HEARTBEAT_SECONDS, SelfReport
 from tenants.selectors import get_active_tenant
 
 logger = logging.getLogger(__name__)
 
+NAME = "mqtt-tls"
 GREETING_SECONDS = 10.0
 UNREAD_SECONDS = 60.0  # as long as a side may leave what it is sent unread
 RENEWAL_CHECK_SECONDS = 60.0
@@ -67,7 +72,11 @@ class TlsDoor:
         self._ready_file = ready_file
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._greeting: dict[asyncio.Task[None], str] = {}  # with the address of each, the oldest first
+        self._greeting: dict[asyncio.Task[None], str] = {}  # with the network of each, the oldest first
+        self._meter = Meter()  # of bytes and errors; the messages in them are the MQTT listener's
+        self._report = SelfReport(NAME)
+        self._is_numbered = False
+        self._is_broker_away = True  # until the first report
 
     def request_stop(self) -> None:
         """End all connections, then `run`. Only sets a flag: signal handlers call it."""
@@ -91,13 +100,57 @@ class TlsDoor:
             logger.info("listening on %s, TCP port %d, for the broker at %s:%d", self._bind, self.port, *self._broker)
             if self._ready_file is not None:
                 self._ready_file.touch()
-            work = [asyncio.create_task(self._accept(listening)), asyncio.create_task(self._renew())]
+            work = [asyncio.create_task(task) for task in (self._accept(listening), self._renew(), self._tell())]
             while not self._is_stopping:
                 await asyncio.sleep(STOP_CHECK_SECONDS)
             for task in (*work, *self._tasks):
                 task.cancel()
             await asyncio.gather(*work, *self._tasks, return_exceptions=True)
+        await self._send_report("stopped")
         self._database.close()
+
+    # --- What people see of it
+
+    async def _tell(self) -> None:
+        while True:
+            if self._is_broker_away:
+                await self._look_for_broker()
+            await self._send_report("connecting" if self._is_broker_away else "connected")
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _look_for_broker(self) -> None:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(GREETING_SECONDS):
+                (await self._open_broker()).writer.close()
+
+    async def _send_report(self, state: str) -> None:
+        """Tell how the door does; nothing where the database does not answer."""
+        self._is_numbered = self._is_numbered or await self._ask_database(self._report.claim_number)
+        if not self._is_numbered:
+            return
+        _, bytes_per_second = self._meter.rates(time.monotonic())
+        load = Load(
+            bytes=self._meter.bytes,
+            bytes_per_second=bytes_per_second,
+            connections=len(self._tasks) - len(self._greeting),
+            errors=self._meter.errors(),
+        )
+        await self._ask_database(lambda: self._report.send(state=state, load=load, last_error=self._meter.last_error))
+
+    async def _ask_database(self, work: Callable[[], None]) -> bool:
+        try:
+            await self._database.run(work)
+        except (DatabaseError, InterfaceError) as exc:
+            logger.warning("no report: %s", exc)
+            return False
+        return True
+
+    def _note_error(self, text: str) -> None:
+        self._meter.note_error(text, timezone.now())
+        logger.warning("%s", text)
+
+    def _count_bytes(self, count: int) -> None:
+        self._meter.bytes += count
 
     async def _renew(self) -> None:
         """Take up new certificates; connections that are open keep theirs."""
@@ -108,7 +161,7 @@ class TlsDoor:
                     self._context, self._stamp = make_context(self._files), stamp
                     logger.info("took up the new certificates")
             except OSError as exc:
-                logger.warning("the certificates cannot be read, so the former ones stay: %s", exc)
+                self._note_error(f"the certificates cannot be read, so the former ones stay: {exc}")
 
     # --- Connections
 
@@ -118,7 +171,7 @@ class TlsDoor:
             try:
                 accepted, peer = await loop.sock_accept(listening)
             except OSError as exc:  # out of file descriptors, or gone before it was here
-                logger.warning("a connection could not be taken: %s", exc)
+                self._note_error(f"a connection could not be taken: {exc}")
                 await asyncio.sleep(1)
                 continue
             if len(self._tasks) >= MAX_CONNECTIONS:
@@ -128,12 +181,12 @@ class TlsDoor:
                 self._drop_greeting()
             task = asyncio.create_task(self._serve(accepted, peer[0]))
             self._tasks.add(task)
-            self._greeting[task] = peer[0]
+            self._greeting[task] = network_of(peer[0])
             task.add_done_callback(self._forget)
             await asyncio.sleep(0)  # it begins, and closes its socket when it is dropped
 
     def _drop_greeting(self) -> None:
-        """Make room: the address that keeps most others waiting loses its oldest."""
+        """Make room: the network that keeps most others waiting loses its oldest."""
         ((crowded, _),) = Counter(self._greeting.values()).most_common(1)
         oldest = next(task for task, peer in self._greeting.items() if peer == crowded)
         del self._greeting[oldest]
@@ -148,11 +201,12 @@ class TlsDoor:
         try:
             if await self._greet(accepted, peer, sides):
                 self._has_greeted()
-                await relay(*sides)
+                await relay(sides[0], sides[1], self._count_bytes)
         except (OSError, asyncio.IncompleteReadError, TimeoutError, MalformedConnectError) as exc:
             logger.info("a connection from %s ended: %s", peer, str(exc) or type(exc).__name__)
         except Exception:  # the listener's loop: one connection's trouble is not another's
             logger.exception("a connection from %s failed", peer)
+            self._meter.note_error(f"a connection from {peer} failed for a reason that the log has", timezone.now())
         finally:
             for side in sides:
                 side.writer.close()
@@ -168,10 +222,20 @@ class TlsDoor:
             if packet[0] != CONNECT:
                 device.writer.write(packet)
                 return False
-            broker = _Side(*await asyncio.open_connection(*self._broker, limit=CHUNK_BYTES))
+            broker = await self._open_broker()
             sides.append(broker)
             broker.writer.write(packet)
             return True
+
+    async def _open_broker(self) -> _Side:
+        try:
+            side = _Side(*await asyncio.open_connection(*self._broker, limit=CHUNK_BYTES))
+        except OSError as exc:
+            self._is_broker_away = True
+            self._note_error(f"the broker at {self._broker[0]}:{self._broker[1]} cannot be reached: {exc}")
+            raise
+        self._is_broker_away = False
+        return side
 
     def _has_greeted(self) -> None:
         task = asyncio.current_task()
@@ -184,10 +248,10 @@ class TlsDoor:
         try:
             login = await self._find_login(slugs, certificate)
         except (DatabaseError, InterfaceError) as exc:
-            logger.warning("a certificate from %s could not be looked up: %s", peer, exc)
+            self._note_error(f"a certificate from {peer} could not be looked up: {exc}")
             return refuse(connect, is_known=True)
         if login is None:
-            logger.warning("refused a certificate from %s that is not registered for any device", peer)
+            self._note_error(f"refused a certificate from {peer} that is not registered for any device")
             return refuse(connect, is_known=False)
         return write_connect(connect, username=login.username, password=login.password)
 
@@ -237,9 +301,20 @@ async def read_first(reader: asyncio.StreamReader) -> tuple[Connect, bytes]:
     return read_connect(body), head + body
 
 
-async def relay(one: _Side, other: _Side) -> None:
-    """Carry bytes both ways until either side ends."""
-    ways = [asyncio.create_task(_carry(one.reader, other.writer)), asyncio.create_task(_carry(other.reader, one.writer))]
+def network_of(address: str) -> str:
+    """Return what one sender has: an address of IPv4, or a /64 of IPv6, in which everybody may choose new ones."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    return str(found.ipv4_mapped) if found.ipv4_mapped else str(ipaddress.ip_network((found, 64), strict=False))
+
+
+async def relay(one: _Side, other: _Side, count: Callable[[int], None]) -> None:
+    """Carry bytes both ways, and count them, until either side ends."""
+    ways = [asyncio.create_task(_carry(one.reader, other.writer, count)), asyncio.create_task(_carry(other.reader, one.writer, count))]
     try:
         done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in done:
@@ -251,8 +326,9 @@ async def relay(one: _Side, other: _Side) -> None:
             await asyncio.gather(*ways, return_exceptions=True)
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None]) -> None:
     while data := await reader.read(CHUNK_BYTES):
+        count(len(data))
         writer.write(data)
         async with asyncio.timeout(UNREAD_SECONDS):
             await writer.drain()

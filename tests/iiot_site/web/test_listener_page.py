@@ -62,6 +62,14 @@ def test_each_listener_says_how_it_does(acme: Tenant, acme_viewer: User, browser
     assert 'hx-trigger="every 5s"' in text
 
 
+def test_the_tls_door_has_a_row_but_no_messages_of_its_own(acme: Tenant, acme_viewer: User, browser: MakeBrowser, beat: Beat) -> None:
+    beat("mqtt-tls", connections=4)
+    text = browser(acme_viewer).get(PATH).content.decode()
+    assert "MQTT over TLS" in text
+    assert "counted by MQTT" in text
+    assert "0/s" not in text
+
+
 def test_a_tenant_sees_its_own_traffic_and_nobodys_totals(
     acme: Tenant, globex: Tenant, acme_viewer: User, browser: MakeBrowser, beat: Beat
 ) -> None:

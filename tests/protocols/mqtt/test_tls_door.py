@@ -22,6 +22,7 @@ from devices.services import issue_credential, revoke_credential
 from protocols.broker_address import BrokerAddress
 from protocols.login_sync import LoginSync
 from protocols.management.commands.mqtt_tls import make_door
+from protocols.models import ListenerState
 from protocols.mqtt import tls_door
 from protocols.mqtt.listener import MqttListener
 from protocols.mqtt.logins import PasswordFile
@@ -31,6 +32,7 @@ from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.devices.certificates import Identity, as_der, as_pem, make_identity
+from tests.platform import free_port
 from tests.protocols.running import running
 from tests.waiting import wait_until
 
@@ -157,8 +159,7 @@ def test_certificates_of_others_open_nothing(acme: Tenant, site: Site, issue: Is
 
 
 def test_a_password_works_over_tls_too(acme: Tenant, site: Site) -> None:
-    with tenant_context(acme):
-        password = issue_credential(device=Device.objects.get(key="pump-7"), kind="mqtt", now=timezone.now()).secret
+    password = issue_password(acme)
     login = ("-u", "acme/pump-7", "-P", password)
     wait_until(lambda: site.publish(None, '{"ts": "2026-01-01T00:00:00Z", "values": {}}', *login).returncode == 0)
     assert site.publish(None, '{"temperature": 21.5}', *login).returncode == 0
@@ -222,6 +223,52 @@ def test_who_connects_and_says_nothing_keeps_nobody_out(site: Site, issue: Issue
         for _ in range(6):
             silent.enter_context(socket.create_connection(("127.0.0.1", site.port), 10))
         assert site.publish(pump, '{"temperature": 21.5}').returncode == 0
+
+
+def reported() -> ListenerState | None:
+    return ListenerState.objects.filter(name="mqtt-tls").first()
+
+
+def state_now() -> str:
+    state = reported()
+    return state.state if state else ""
+
+
+def test_the_door_tells_how_it_does_as_listeners_do(
+    acme: Tenant, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_door, "HEARTBEAT_SECONDS", 0.05)
+    site: Site = request.getfixturevalue("site")
+    wait_until(lambda: (state := reported()) is not None and state.state == "connected")
+    password = issue_password(acme)
+    login = ("-u", "acme/pump-7", "-P", password)
+    wait_until(lambda: site.publish(None, '{"temperature": 1}', *login).returncode == 0)
+    command = ["mosquitto_sub", *site.arguments(None, *login), "-t", "t/acme/pump-7/commands"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as subscriber:
+        wait_until(lambda: (state := reported()) is not None and state.connections == 1 and state.bytes > 0)
+        subscriber.terminate()
+    site.publish(make_identity("acme/pump-7", now=timezone.now(), signer=site.authority), "1")
+    wait_until(lambda: (state := reported()) is not None and "not registered" in state.last_error)
+
+
+def test_a_door_before_no_broker_says_so_and_that_it_stopped(acme: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_door, "HEARTBEAT_SECONDS", 0.05)
+    server = make_identity("localhost", now=timezone.now())
+    (tmp_path / "server.pem").write_text(as_pem(server.certificate))
+    (tmp_path / "server.key").write_bytes(server.key_pem)
+    files = TlsFiles(tmp_path / "server.pem", tmp_path / "server.key", None)
+    port = free_port()
+    with running(TlsDoor(bind="127.0.0.1", port=0, files=files, broker=("127.0.0.1", port))):
+        wait_until(lambda: (state := reported()) is not None and "cannot be reached" in state.last_error)
+        assert state_now() == "connecting"
+        with socket.create_server(("127.0.0.1", port)):
+            wait_until(lambda: state_now() == "connected")
+    assert state_now() == "stopped"
+
+
+def issue_password(acme: Tenant) -> str:
+    with tenant_context(acme):
+        return issue_credential(device=Device.objects.get(key="pump-7"), kind="mqtt", now=timezone.now()).secret
 
 
 def test_a_new_certificate_of_the_server_is_taken_up_and_a_broken_one_is_not(
