@@ -20,7 +20,8 @@ from django.views.decorators.http import require_GET, require_POST
 from alerting import services
 from alerting.incident_states import ACTIONS, allowed_actions
 from alerting.models import Alert, Incident, Severity
-from alerting.selectors import list_by_urgency, open_incidents, with_open_since
+from alerting.selectors import find_last_taker, list_alert_groups, list_by_urgency, open_incidents, with_returns
+from alerting.timeline import fold_timeline
 from devices.models import Metric
 from iiot_site.lib.errors import IIoTError
 from iiot_site.lib.page_parts import render_part
@@ -40,11 +41,8 @@ def show_incidents(request: HttpRequest) -> HttpResponse:
     state = state if state in STATE_CHOICES else "open"
     severity = request.GET.get("severity", "")
     found = _filter(Incident.objects.all(), state, severity, request.GET.get("q", "").strip())
-    ordered = (
-        with_open_since(found).select_related("device", "site", "assignee") if state in {"all", "resolved"} else list_by_urgency(found)
-    )
     context = {
-        "incidents": Paginator(ordered, PAGE_SIZE).get_page(request.GET.get("page")),
+        "incidents": Paginator(list_by_urgency(found), PAGE_SIZE).get_page(request.GET.get("page")),
         "state": state,
         "severity": severity,
         "states": STATE_CHOICES,
@@ -74,16 +72,18 @@ def show_incident_count(request: HttpRequest) -> HttpResponse:
 @require_GET
 def show_incident(request: HttpRequest, incident_id: uuid.UUID) -> HttpResponse:
     """One incident; an htmx request gets what changes with its state."""
-    incident = get_object_or_404(with_open_since(Incident.objects.select_related("device", "site", "assignee")), id=incident_id)
-    alerts = list(incident.alerts.select_related("device").order_by("-occurred_at")[:50])
+    incident = get_object_or_404(with_returns(Incident.objects.select_related("device", "site", "assignee")), id=incident_id)
+    groups = list_alert_groups(incident)
     context = {
         "incident": incident,
-        "chart_metric": _find_chart_metric(incident, alerts) if _sees_telemetry(request) else None,
+        "chart_metric": _find_chart_metric(incident, [group.newest for group in groups]) if _sees_telemetry(request) else None,
         "actions": allowed_actions(incident.state),
-        "alerts": alerts,
-        "is_firing": any(alert.resolved_at is None for alert in alerts),
+        "groups": groups,
+        "alert_count": sum(group.count for group in groups),
+        "is_firing": any(group.newest.resolved_at is None for group in groups),
+        "last_taker": find_last_taker(incident) if incident.state == Incident.State.NEW else None,
         "returns_after": timedelta(seconds=settings.IIOT_INCIDENT_REOPEN_SECONDS),
-        "events": incident.events.select_related("actor").order_by("-at", "-id")[:200],
+        "entries": fold_timeline(list(incident.events.order_by("-at", "-id")[:200])),
     }
     return render_part(request, whole="alerting/incident.html", part="alerting/_incident.html", context=context)
 

@@ -5,6 +5,7 @@ from rules.conditions.evaluation import Change, Sample
 from rules.conditions.parsing import dump_condition
 from rules.conditions.threshold import format_value
 from rules.types import ActiveRule, Series, StateKey
+from telemetry.qualities import QUALITY_NAMES
 
 
 def rule_source(rule_id: object) -> str:
@@ -31,7 +32,7 @@ def make_signal(rule: ActiveRule, series: Series, reading: Sample, change: Chang
             "metric": series.metric_key,
             "value": reading.value,
             "unit": series.unit,
-            "quality": reading.quality,
+            "quality": QUALITY_NAMES[reading.quality],
             "ts": reading.ts.isoformat(),
         },
     )

@@ -32,6 +32,8 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
     assignee = extend_schema_field(person("Person"))(AssigneeField)(read_only=True)
     acknowledged_by = serializers.SerializerMethodField()
     alert_count = serializers.IntegerField(read_only=True)
+    open_since = serializers.DateTimeField(read_only=True, help_text="When it was opened or came back last.")
+    times_back = serializers.IntegerField(read_only=True, help_text="How often it came back after it was resolved.")
 
     class Meta:
         model = Incident
@@ -44,6 +46,8 @@ class IncidentSerializer(serializers.ModelSerializer[Incident]):
             "site",
             "device",
             "opened_at",
+            "open_since",
+            "times_back",
             "acknowledged_at",
             "acknowledged_by",
             "resolved_at",

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib.humanize.templatetags.humanize import ordinal
 from django.http import QueryDict
 from django.template import Context, Library
 from django.templatetags.static import static
@@ -16,6 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 from tenants.permissions import allows as permissions_allow
 
 register = Library()
+register.filter("ordinal", ordinal)
 
 SCRIPT_MODULES = ("ages", "chart-box", "device-chart", "live", "toast")
 SEVERITY_ICONS = {
@@ -208,12 +210,17 @@ def explain(details: dict[str, Any]) -> list[tuple[str, str]]:
         version = rest.pop("rule_version", None)
         lines.append(("Rule", f"{name}, version {version}" if version else name))
     if "value" in rest:
-        lines.append(("Value", f"{number(rest.pop('value'))} {rest.pop('unit', '')}".strip()))
+        lines.append(("Value", value_words(rest)))
+        rest = {key: value for key, value in rest.items() if key not in ("value", "unit")}
     if isinstance(condition := rest.pop("condition", None), dict):
         lines.append(("Condition", _condition_in_words(condition)))
-    if (quality := rest.pop("quality", None)) in (0, 1, 2):
-        lines.append(("Quality", quality_name(quality)))
     return lines + [(key.replace("_", " ").capitalize(), _in_words(value)) for key, value in rest.items() if value not in (None, "")]
+
+
+@register.filter
+def value_words(details: dict[str, Any]) -> str:
+    """The value that an alert fired at, with its unit; nothing where it names none."""
+    return f"{number(details['value'])} {details.get('unit', '')}".strip() if "value" in details else ""
 
 
 def _condition_in_words(condition: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from alerting.models import Incident, Severity
-from alerting.selectors import count_open_incidents, list_by_urgency, open_incidents, with_open_since
+from alerting.selectors import count_open_incidents, list_by_urgency, open_incidents, with_returns
 from devices.models import Device
 from devices.selectors import count_devices_by_status
 from iiot_site.web.shares import make_shares
@@ -83,7 +83,7 @@ def _incident_figures() -> dict[str, object]:
         "open_count": sum(counts.values()),
         "by_severity": [(name, counts[name]) for name in Severity.values if counts.get(name)],
         "waiting_count": waiting.count(),
-        "longest_waiting": with_open_since(waiting).order_by(F("open_since").asc()).first(),
+        "longest_waiting": with_returns(waiting).order_by(F("open_since").asc()).first(),
     }
 
 

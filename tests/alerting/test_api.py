@@ -61,6 +61,8 @@ def test_an_incident_has_the_documented_shape(
         "site": {"id": str(site.pk), "name": "Hall"},
         "device": {"id": str(pump.uuid), "name": "Pump 7"},
         "opened_at": "2026-03-01T12:00:00Z",
+        "open_since": "2026-03-01T12:00:00Z",
+        "times_back": 0,
         "acknowledged_at": None,
         "acknowledged_by": None,
         "resolved_at": None,

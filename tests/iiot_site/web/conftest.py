@@ -16,6 +16,7 @@ from tenants.models import Tenant
 from tests.conftest import MakeDevice
 
 OpenIncident = Callable[..., Incident]
+Flap = Callable[..., None]
 
 DETAILS = {
     "rule": "5b0c",
@@ -25,7 +26,7 @@ DETAILS = {
     "value": 99.0,
     "unit": "°C",
     "ts": "2026-11-21T03:00:00+00:00",
-    "quality": 0,
+    "quality": "good",
     "condition": {"type": "threshold", "metric": "temperature", "operator": ">", "threshold": 80, "clear_threshold": 75},
 }
 
@@ -61,3 +62,20 @@ def open_incident(acme: Tenant, pump: Device) -> OpenIncident:
         return incident
 
     return make
+
+
+@pytest.fixture
+def flap(acme: Tenant, pump: Device) -> Flap:
+    """Let what fires clear and come back some times, an alert of its own each time."""
+
+    def let(*, times: int, key: str = "rule:1:1") -> None:
+        facts: dict[str, Any] = {"dedup_key": key, "severity": "high", "source": "rule:1", "device_id": pump.pk, "site_id": pump.site_id}
+        with tenant_context(acme):
+            for _ in range(times):
+                for action in ("resolve", "trigger"):
+                    now = timezone.now()
+                    details = DETAILS if action == "trigger" else {}
+                    signal = AlertSignal(action=action, summary="Temperature 99 °C", occurred_at=now, details=details, **facts)
+                    handle_signal(signal=signal, now=now)
+
+    return let

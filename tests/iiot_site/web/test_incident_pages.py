@@ -10,7 +10,7 @@ from django_tenants.utils import tenant_context
 from alerting.models import Incident, IncidentEvent
 from tenants.models import Tenant, User
 from tests.conftest import MakeBrowser
-from tests.iiot_site.web.conftest import OpenIncident
+from tests.iiot_site.web.conftest import Flap, OpenIncident
 
 HTMX = {"HX-Request": "true"}
 
@@ -53,7 +53,7 @@ def test_filters_narrow_the_list_and_htmx_gets_the_list_alone(operator: Client, 
 
     assert shown("") == ["First"]
     assert shown("?state=resolved") == ["Second"]
-    assert shown("?state=all") == ["Second", "First"]
+    assert shown("?state=all") == ["First", "Second"], "what is open comes first"
     assert shown("?state=all&severity=high") == ["First"]
     assert shown("?state=all&q=SEC") == ["Second"]
     assert shown("?state=nonsense&severity=nonsense&page=99") == ["First"]
@@ -145,8 +145,28 @@ def test_an_incident_that_came_back_is_open_since_then(
         Incident.objects.filter(pk=incident.pk).update(opened_at=now - timedelta(hours=5))
         IncidentEvent.objects.create(incident=incident, kind=IncidentEvent.Kind.REOPENED, at=now - timedelta(minutes=3))
     viewer = browser(acme_viewer)
-    assert "3 min</time></strong> again" in viewer.get(f"/t/acme/incidents/{incident.pk}").content.decode()
+    assert "Back for <strong>" in viewer.get(f"/t/acme/incidents/{incident.pk}").content.decode()
     for page in ("/t/acme/incidents", "/t/acme/overview/figures"):
         text = viewer.get(page).content.decode()
         assert "3 min</time>" in text
         assert "5 h</time>" not in text
+
+
+def test_an_alert_that_comes_and_goes_is_one_line_with_the_last_person_who_was_on_it(
+    operator: Client, acme: Tenant, acme_operator: User, open_incident: OpenIncident, flap: Flap
+) -> None:
+    incident = open_incident()
+    operator.post(path(incident, "acknowledge"), headers=HTMX)
+    flap(times=7)
+    page = operator.get(path(incident)).content.decode()
+    for words in (
+        "<strong>7th time</strong>",
+        f"last on it: {acme_operator}",
+        "8 times</strong>: first",
+        'came back, <span class="num">6 times</span>',
+    ):
+        assert words in page
+    assert page.count("temperature &gt; 80, clears at 75") == 1
+    assert "came back 7 times" in operator.get("/t/acme/incidents").content.decode()
+    operator.post(path(incident, "resolve"))
+    assert "it came back 7 times" in operator.get(path(incident)).content.decode()
