@@ -88,8 +88,8 @@ class CommandConflictError(ConflictError):
     code = "command_conflict"
 
 
-class UnreachableDeviceError(CommandConflictError):
-    """Nothing carries commands to the device."""
+class UnreachableDeviceError(ConflictError):
+    """Nothing carries this to the device: it is only read."""
 
     code = "device_unreachable"
 

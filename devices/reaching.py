@@ -6,7 +6,7 @@ Whatever goes to devices uses this: commands and desired state. Who sends wakes 
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from django.db import connection
 from django.db.models import Case, F, Min, Q, QuerySet, When
@@ -16,10 +16,20 @@ from devices.selectors import list_valid_credentials
 from iiot_site.lib.schemas import current_schema
 from tenants.timers import set_timer
 
+Cargo = Literal["commands", "state"]
+
 COMMANDS_CHANNEL = "iiot_commands"
 # Protocols over which the platform can reach a device by itself. Over HTTP the device asks.
 PUSHING_PROTOCOLS = ("mqtt", "amqp", "coap", "opcua")
-# With what a device that was heard over Modbus may still ask for its commands itself, over HTTP or CoAP.
+# Protocols over which the platform reads devices and has no way to bring this to them; over OPC UA commands write nodes.
+_NOT_CARRIED_OVER: dict[Cargo, dict[str, str]] = {
+    "commands": {Protocol.MODBUS: "The platform only reads devices over Modbus: nothing carries commands to this one."},
+    "state": {
+        Protocol.MODBUS: "The platform only reads devices over Modbus: nothing carries a desired state to this one.",
+        Protocol.OPCUA: "Nothing carries a desired state to a device behind an OPC UA server. Commands can write its mapped nodes.",
+    },
+}
+# With what a device that was heard over one of these may still ask itself, over HTTP or CoAP.
 ASKING_CREDENTIALS = (DeviceCredential.Kind.TOKEN, DeviceCredential.Kind.OSCORE)
 # As long as what somebody has claimed is nobody else's to send.
 CLAIM_LEASE = timedelta(seconds=30)
@@ -74,14 +84,13 @@ def protocol_to(device: Device) -> str:
     return device.last_seen_via if device.last_seen_via in PUSHING_PROTOCOLS else device.detected_protocol or device.last_seen_via
 
 
-def explain_unreachable(device: Device, now: datetime) -> str:
-    """Say why nothing can carry a command to a device; "" where something can, or may yet."""
-    if protocol_to(device) != Protocol.MODBUS:
+def explain_unreachable(device: Device, now: datetime, *, cargo: Cargo = "commands") -> str:
+    """Say why nothing can carry commands or a desired state to a device; "" where something can, or may yet."""
+    obstacle = _NOT_CARRIED_OVER[cargo].get(protocol_to(device), "")
+    is_found_out = (device.protocol or device.device_type.protocol) == Protocol.AUTO
+    if obstacle and is_found_out and list_valid_credentials(device, now).filter(kind__in=ASKING_CREDENTIALS).exists():
         return ""
-    is_declared = (device.protocol or device.device_type.protocol) == Protocol.MODBUS
-    if not is_declared and list_valid_credentials(device, now).filter(kind__in=ASKING_CREDENTIALS).exists():
-        return ""
-    return "The platform only reads devices over Modbus: nothing carries commands to this one."
+    return obstacle
 
 
 def is_reached_over(protocol: str, *, device_id: int) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 from django.db import transaction
 
 from devices.command_states import next_offer_at
-from devices.errors import StateVersionError
+from devices.errors import StateVersionError, UnreachableDeviceError
 from devices.models import DesiredState, DesiredStateChange, Device
-from devices.reaching import CLAIM_LEASE, next_offer_over, sending_protocol, wake_senders
+from devices.reaching import CLAIM_LEASE, explain_unreachable, next_offer_over, sending_protocol, wake_senders
 from devices.state_merge import find_delta, is_same, merge_patch
 from devices.types import StateRef
 from iiot_site.lib.live import push_frames
@@ -43,6 +43,7 @@ def change_desired(
     Raises:
         StateVersionError: the version is not the expected one.
         StateRefusedError: the patch, or what comes of it, cannot be kept.
+        UnreachableDeviceError: nothing carries it to the device. What was desired before may still be taken back, all of it.
     """
     with transaction.atomic():
         state = _lock(device.pk)
@@ -54,6 +55,8 @@ def change_desired(
         desired = merge_patch(state.desired, patch)
         if is_same(desired, state.desired):
             return state
+        if desired and (obstacle := explain_unreachable(device, now, cargo="state")):
+            raise UnreachableDeviceError(obstacle)
         state.desired, state.version = desired, state.version + 1
         state.changed_at, state.changed_by_name = now, author
         DesiredStateChange.objects.create(device=device, version=state.version, patch=patch, at=now, by=user, by_name=author)

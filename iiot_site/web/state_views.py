@@ -8,8 +8,9 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from devices.errors import StateRefusedError, StateVersionError
+from devices.errors import StateRefusedError, StateVersionError, UnreachableDeviceError
 from devices.models import Device
+from devices.reaching import explain_unreachable
 from devices.state_merge import check_state, make_patch
 from devices.state_services import change_desired, load_state
 from iiot_site.web.state_rows import UnreadableError, list_rows, read_document, write_document
@@ -23,7 +24,7 @@ _OUTDATED = "Somebody else changed the desired state meanwhile. Copy your text, 
 @require_GET
 def show_state(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     """What is desired and what is reported."""
-    device = get_object_or_404(Device, uuid=device_id)
+    device = get_object_or_404(Device.objects.select_related("device_type"), uuid=device_id)
     return render(request, "devices/_state.html", state_context(device))
 
 
@@ -58,7 +59,7 @@ def save_state(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
         return _render_form(request, device, text=text, version=version, error=str(exc))
     except StateVersionError:
         return _render_form(request, device, text=text, version=version, error=_OUTDATED, is_outdated=True)
-    except StateRefusedError as exc:
+    except (StateRefusedError, UnreachableDeviceError) as exc:
         return _render_form(request, device, text=text, version=version, error=exc.detail)
     return HttpResponse(headers={"HX-Trigger": "state-changed"})  # the form is gone; the part below says the rest
 
@@ -72,6 +73,7 @@ def state_context(device: Device) -> dict[str, Any]:
         "state": state,
         "state_rows": rows,
         "waiting_count": sum(row.standing == "waiting" for row in rows),
+        "state_obstacle": explain_unreachable(device, timezone.now(), cargo="state"),
         "state_changes": list(device.state_changes.order_by("-version")[:CHANGES_SHOWN]),
     }
 

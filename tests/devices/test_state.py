@@ -10,6 +10,7 @@ from rest_framework.test import APIClient
 
 from devices import state_services as states
 from devices.connection_services import ConnectionWord, record_connections
+from devices.errors import UnreachableDeviceError
 from devices.models import DesiredState, DesiredStateChange, Device, DeviceCredential
 from devices.services import issue_credential
 from devices.types import StateRef
@@ -110,6 +111,31 @@ def test_the_newest_changes_are_kept(pump: Device, monkeypatch: pytest.MonkeyPat
     for value in range(5):
         desire(pump, interval_s=value)
     assert list(DesiredStateChange.objects.values_list("version", "patch")) == [(n, {"interval_s": n - 1}) for n in (5, 4, 3)]
+
+
+@pytest.mark.parametrize(("protocol", "words"), [("modbus", "only reads devices over Modbus"), ("opcua", "behind an OPC UA server")])
+def test_what_nothing_carries_to_a_device_is_refused_and_can_be_taken_back(
+    acme: Tenant, acme_operator: User, api: MakeApi, make_device: MakeDevice, protocol: str, words: str
+) -> None:
+    with tenant_context(acme):
+        device = make_device("drive", protocol="mqtt")
+        desire(device, rpm=900)
+        Device.objects.filter(pk=device.pk).update(protocol=protocol)
+    url, client = f"{API}/devices/{device.uuid}/state", api(acme_operator, acme)
+    refused = client.patch(url, {"desired": {"rpm": 1000}}, format="json")
+    assert (refused.status_code, refused.json()["code"]) == (409, "device_unreachable")
+    assert words in refused.json()["detail"]
+    assert client.patch(url, {"desired": {"rpm": None}}, format="json").json()["desired"] == {}
+
+
+def test_a_device_that_was_found_to_be_read_and_may_ask_is_not_refused(in_acme: Tenant, make_device: MakeDevice) -> None:
+    device = make_device("drive", protocol="auto")
+    Device.objects.filter(pk=device.pk).update(last_seen_via="opcua", detected_protocol="opcua")
+    device.refresh_from_db()
+    with pytest.raises(UnreachableDeviceError):
+        desire(device, rpm=900)
+    issue_credential(device=device, kind=DeviceCredential.Kind.TOKEN, now=NOW)
+    assert desire(device, rpm=900).version == 1
 
 
 # --- API

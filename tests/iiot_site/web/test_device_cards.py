@@ -207,3 +207,15 @@ def test_an_empty_text_is_an_empty_document() -> None:
     assert read_document("") == {}
     with pytest.raises(UnreadableError, match="too many digits"):
         read_document('{"a": ' + "9" * 5_000 + "}")
+
+
+def test_a_device_that_is_only_read_has_no_form_for_its_state_but_the_reason(
+    operator: Client, acme: Tenant, pump: Device, url: str
+) -> None:
+    with tenant_context(acme):
+        Device.objects.filter(pk=pump.pk).update(protocol="modbus")
+    page = text(operator.get(url))
+    assert "nothing carries a desired state" in page
+    assert f"{url}/state/form" not in page
+    form = {"document": '{"rpm": 900}', "version": "0"}
+    assert "nothing carries a desired state" in text(operator.post(f"{url}/state/save", form))
