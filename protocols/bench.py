@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -18,7 +18,9 @@ from protocols.interpretation import Receipt, data_type_of, interpret_samples
 from protocols.pipeline import time_policy
 from protocols.resolution import resolve_devices, resolve_metrics
 from protocols.senders import find_sender_fault, unknown_device
-from protocols.types import RawMessage, Refusal, Sample
+from protocols.types import NoValue, RawMessage, Refusal, Sample
+from protocols.unknown_values import mark_bad
+from telemetry.qualities import BAD
 
 ENCODINGS = {"text": "Text", "base64": "Base64", "hex": "Hexadecimal"}
 UNCHECKED_WITHOUT_DEVICE = "whether the device exists and may send, and whether its metrics exist and take such values"
@@ -79,15 +81,21 @@ def _judge_sender(key: str, device: DeviceRef | None, now: datetime) -> Refusal 
 def _judge_samples(samples: Sequence[Sample], device: DeviceRef, metrics: dict[str, MetricRef], now: datetime) -> list[JudgedSample]:
     """Judge one value after the other; a metric that would be registered gets its type from the first."""
     receipt, policy = Receipt(0, now, now, now), time_policy()
-    judged = []
-    for sample in samples:
+    judged: list[JudgedSample] = []
+    nulls: dict[int, NoValue] = {}
+    for place, sample in enumerate(samples):
         key, value = sample.metric, sample.value
         is_new = key not in metrics and device.registers_unknown_metrics and value is not None and is_metric_key(key)
         if is_new and value is not None:
             metrics[key] = MetricRef(0, key, "", data_type_of(value), None, None)
         readings, refused = interpret_samples([sample], device=device, metrics=metrics, receipt=receipt, policy=policy)
         quality = readings[0][0].quality if readings else sample.quality
+        if refused and isinstance(refused[0], NoValue):
+            nulls[place] = refused[0]
         judged.append(JudgedSample(sample, refused[0] if refused else None, quality, is_new and device is not _ANY_DEVICE))
+    places = list(nulls)
+    for place in (places[number] for number in mark_bad(list(nulls.values()))):
+        judged[place] = replace(judged[place], refusal=None, quality=BAD)
     return judged
 
 

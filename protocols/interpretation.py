@@ -8,7 +8,7 @@ import msgspec
 
 from devices.keys import is_metric_key
 from devices.types import DeviceRef, MetricRef
-from protocols.types import Refusal, Sample
+from protocols.types import NoValue, Refusal, Sample
 from telemetry.qualities import UNCERTAIN
 from telemetry.types import NewReading
 
@@ -58,7 +58,7 @@ def interpret_samples(
     receipt: Receipt,
     policy: TimePolicy,
 ) -> tuple[list[tuple[NewReading, MetricRef]], list[Refusal]]:
-    """Turn the samples of one message into readings, and say why the others are refused.
+    """Turn the samples of one message into readings, and say why the others are refused. Nulls are refused as `NoValue`.
 
     `metrics` are those of the device's type, by key.
     """
@@ -75,7 +75,11 @@ def interpret_samples(
         fault = None
         # The first question answers for nearly all that comes; the second finds out what is wrong, if anything is.
         if not (oldest <= ts <= newest and _is_plain_number(sample.value, metric)):
-            fault = _find_value_fault(sample) or _find_time_fault(sample, ts, oldest, newest) or _find_misfit(sample, metric, device)
+            fault = _find_value_fault(sample) or _find_time_fault(sample, ts, oldest, newest)
+            if fault is None and sample.value is None:
+                refusals.append(_make_no_value(sample.metric, ts, device, metric, receipt))
+                continue
+            fault = fault or _find_misfit(sample, metric, device)
         if metric is None or fault is not None:
             reason, detail = fault or _explain_missing(sample.metric, device)
             refusals.append(Refusal(receipt.index, reason, detail, sample.metric))
@@ -99,13 +103,16 @@ def _find_time_fault(sample: Sample, ts: datetime, oldest: datetime, newest: dat
 
 def _find_value_fault(sample: Sample) -> tuple[str, str] | None:
     name = sample.metric[:64]
-    if sample.value is None:
-        return "no_value", f"{name!r} is null; leave out what has no value."
     if isinstance(sample.value, float) and abs(sample.value) > MAX_MAGNITUDE:
         return "out_of_range", f"{name!r} is larger than anything that is measured; numbers may reach ±{MAX_MAGNITUDE:g}."
     if isinstance(sample.value, str) and len(sample.value) > MAX_TEXT_LENGTH:
         return "text_too_long", f"The text of {name!r} has {len(sample.value)} characters; send at most {MAX_TEXT_LENGTH}."
     return None
+
+
+def _make_no_value(key: str, ts: datetime, device: DeviceRef, metric: MetricRef | None, receipt: Receipt) -> NoValue:
+    detail = f"{key[:64]!r} is null, and had no value before that could be marked as bad."
+    return NoValue(receipt.index, "no_value", detail, key, device=device, known=metric, ts=ts, received_at=receipt.received_at)
 
 
 def _explain_missing(key: str, device: DeviceRef) -> tuple[str, str]:
@@ -134,7 +141,7 @@ def _fits(value: bool | float | str, data_type: str) -> bool:
 
 def _make_reading(sample: Sample, device: DeviceRef, metric: MetricRef, ts: datetime, received_at: datetime) -> NewReading:
     text = sample.value if isinstance(sample.value, str) else None
-    value = float(sample.value) if text is None else None  # type: ignore[arg-type]  # no_value was refused
+    value = float(sample.value) if text is None else None  # type: ignore[arg-type]  # null is no reading
     quality = sample.quality
     if _is_implausible(value, metric) or (sample.unit and metric.unit and sample.unit != metric.unit):
         quality = max(quality, UNCERTAIN)

@@ -40,7 +40,8 @@ from protocols.receipt_times import claim_receipt_time
 from protocols.resolution import forget_metrics, resolve_devices, resolve_metrics
 from protocols.senders import find_sender_fault, unknown_device
 from protocols.services import count_unrouted, record_refused_messages
-from protocols.types import BatchOutcome, RawMessage, Refusal, Sample
+from protocols.types import BatchOutcome, NoValue, RawMessage, Refusal, Sample
+from protocols.unknown_values import settle_nulls
 from telemetry.services import record_ingest, record_rejections, store_readings
 from telemetry.types import NewRejection
 from tenants.selectors import get_active_tenant
@@ -235,12 +236,14 @@ def _store(schema: str, items: Sequence[_Item], batch: _Batch) -> tuple[BatchOut
         refusals += refused
         if readings and device.id not in detected and (found := detect(device, protocol=item.message.protocol, codec=item.codec)):
             detected[device.id] = found
+    sample_counts = {item.index: len(item.samples) for item in items}
+    if any(isinstance(refusal, NoValue) for refusal in refusals):
+        values, refusals = settle_nulls(values, refusals, sample_counts)
     outcome = store_readings(readings=[value.reading for value in values], now=now)
     record_rejections(rejections=_rejections(refusals, {item.index: item.message for item in fresh}, devices))
     _record_activity(schema, seen, items[0].message.protocol)
     remember_detections(schema, detected, now=now)
     record_deliveries(unmarked.values(), delivery_until=batch.until)
-    sample_counts = {item.index: len(item.samples) for item in items}
     record_ingest(
         count=count_ingest(
             listener=items[0].message.protocol,

@@ -6,6 +6,8 @@ from datetime import datetime
 
 import msgspec
 
+from devices.types import DeviceRef, MetricRef
+
 # What a message may be besides readings; see `protocols.control_messages`.
 RESPONSE, STATUS, REPORTED, STATE_GET = "response", "status", "reported", "state_get"
 
@@ -72,6 +74,16 @@ class Refusal:
     reason: str
     detail: str
     metric: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoValue(Refusal):
+    """A null: nothing to store by itself, see `protocols.unknown_values`. `known` is None where the type has no such metric."""
+
+    device: DeviceRef
+    known: MetricRef | None
+    ts: datetime
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from django.db.models import Q
 from devices.models import Device, Metric
 from telemetry.errors import InvalidCursorError
 from telemetry.models import LatestReading
-from telemetry.types import HistoryPage, HistoryPoint, LatestValue, NumberPoint, as_shown
+from telemetry.types import HistoryPage, HistoryPoint, LatestValue, NumberOrText, NumberPoint, as_shown
 
 MAX_LIMIT = 1000
 
@@ -45,6 +45,23 @@ FROM unnest(%s::integer[], %s::smallint[], %s::timestamptz[]) AS s(device_id, me
     ORDER BY ts LIMIT %s
 ) r
 """
+# The newest value tells most; where that is later, what was stored in the day before.
+_VALUES_BEFORE_SQL = """
+SELECT w.place, coalesce(n.ts, t.ts, l.ts), coalesce(n.value, l.value), coalesce(t.value, l.text)
+FROM unnest(%(places)s::integer[], %(devices)s::integer[], %(metrics)s::integer[], %(times)s::timestamptz[])
+    AS w(place, device_id, metric_id, ts)
+JOIN telemetry_latestreading AS l ON l.device_id = w.device_id AND l.metric_id = w.metric_id
+LEFT JOIN LATERAL (
+    SELECT ts, value FROM telemetry_reading AS r WHERE l.ts > w.ts AND l.text IS NULL
+    AND r.device_id = w.device_id AND r.metric_id = w.metric_id AND r.ts <= w.ts AND r.ts > w.ts - %(back)s ORDER BY ts DESC LIMIT 1
+) AS n ON TRUE
+LEFT JOIN LATERAL (
+    SELECT ts, value FROM telemetry_textreading AS r WHERE l.ts > w.ts AND l.text IS NOT NULL
+    AND r.device_id = w.device_id AND r.metric_id = w.metric_id AND r.ts <= w.ts AND r.ts > w.ts - %(back)s ORDER BY ts DESC LIMIT 1
+) AS t ON TRUE
+WHERE coalesce(n.ts, t.ts, l.ts) <= w.ts
+"""
+_LOOK_BACK = timedelta(days=1)
 
 
 def list_latest(device: Device) -> list[LatestValue]:
@@ -114,6 +131,20 @@ def load_numbers_after(
         for device_id, metric_id, *point in cursor.fetchall():
             points.setdefault((device_id, metric_id), []).append(NumberPoint(*point))
     return points
+
+
+def find_values_before(wanted: Mapping[int, tuple[int, int, datetime]]) -> dict[int, tuple[datetime, NumberOrText]]:
+    """Return by place the value that each (device id, metric id, time) had then, with its own time; none where there was none.
+
+    Of series that went on since, only what was stored within the day before is found.
+    """
+    if not wanted:
+        return {}
+    devices, metrics, times = (list(column) for column in zip(*wanted.values(), strict=True))
+    facts: dict[str, Any] = {"places": list(wanted), "devices": devices, "metrics": metrics, "times": times, "back": _LOOK_BACK}
+    with connection.cursor() as cursor:
+        cursor.execute(_VALUES_BEFORE_SQL, facts)
+        return {place: (ts, value if text is None else text) for place, ts, value, text in cursor.fetchall()}
 
 
 def _fetch(sql: str, metric_ids: Collection[int], bounds: dict[str, Any]) -> list[tuple[Any, ...]]:

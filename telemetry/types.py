@@ -8,6 +8,8 @@ import msgspec
 
 from telemetry.buckets import Buckets
 
+NumberOrText = float | str
+
 
 class NewReading(msgspec.Struct, frozen=True, gc=False):
     """One value of one metric at one time; exactly one of `value` and `text` is set. Booleans are 0.0 and 1.0.
