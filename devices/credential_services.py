@@ -33,6 +33,7 @@ from iiot_site.lib.broker_logins import certificate_login, is_second_login, seco
 from iiot_site.lib.broker_password import hash_broker_password, verify_broker_password
 from iiot_site.lib.encryption import UnreadableSecretError, seal, unseal
 from iiot_site.lib.schemas import current_schema
+from iiot_site.lib.times import LAST_MOMENT
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +231,7 @@ def _store(device: Device, kind: Kind, material: _Material, *, now: datetime, ex
         raise CredentialInvalidError("The expiry lies in the past.", errors={"expires_at": ["Choose a moment in the future."]})
     if material.not_after is not None:
         expires_at = min(material.not_after, expires_at or material.not_after)
-    credential = _row(device, kind, material, now, expires_at)
+    credential = _row(device, kind, material, now, expires_at and min(expires_at, LAST_MOMENT))
     credential.save(force_insert=True)
     notify_credentials_changed()
     return _tell(credential, material)

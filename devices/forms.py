@@ -1,11 +1,14 @@
 """Forms for credentials, shared by the admin and the pages."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator
+from django.utils import timezone
 
 from devices.certificates import MAX_PEM_CHARACTERS
+from iiot_site.lib.times import LAST_MOMENT
 
 OVERLAPS = {"0": "at once", "1": "in 1 hour", "24": "in 24 hours", "168": "in 7 days", "720": "in 30 days"}
 
@@ -14,7 +17,10 @@ class CredentialForm(forms.Form):
     """What may be chosen when a credential is issued. `cleaned_data` has `expires_at` and `certificate`."""
 
     last_day = forms.DateField(
-        required=False, label="Valid through", help_text="Last day, in UTC. Empty: for ever.", widget=forms.DateInput({"type": "date"})
+        required=False,
+        label="Valid through",
+        validators=[MaxValueValidator(LAST_MOMENT.date())],
+        widget=forms.DateInput({"type": "date"}),
     )
     certificate = forms.CharField(
         required=False,
@@ -27,6 +33,7 @@ class CredentialForm(forms.Form):
 
     def __init__(self, *args: Any, takes_certificate: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["last_day"].help_text = f"Last day, in {timezone.get_current_timezone_name()}. Empty: for ever."
         if takes_certificate:
             self.fields["certificate"].required = True
         else:
@@ -34,9 +41,9 @@ class CredentialForm(forms.Form):
 
     @property
     def expires_at(self) -> datetime | None:
-        """Return the end of the last day."""
+        """Return the end of the last day where the reader is."""
         last_day = self.cleaned_data.get("last_day")
-        return None if last_day is None else datetime.combine(last_day, time(), UTC) + timedelta(days=1)
+        return None if last_day is None else timezone.make_aware(datetime.combine(last_day + timedelta(days=1), time()))
 
     @property
     def pem(self) -> str:

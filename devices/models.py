@@ -15,6 +15,7 @@ from django.utils import timezone
 from devices.command_schema import find_fault
 from devices.keys import METRIC_KEY_PATTERN
 from devices.metric_numbers import LAST_NUMBER, count_free_numbers
+from iiot_site.lib.times import LAST_MOMENT
 
 LONGEST_DURATION = timedelta(days=3660)
 
@@ -357,7 +358,7 @@ class ProvisioningKey(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if self.expires_at is not None and self.expires_at <= self.created_at:
+        if self.expires_at is not None and not self.created_at < self.expires_at <= LAST_MOMENT:
             raise ValidationError({"expires_at": "Choose a moment in the future."})
 
 

@@ -71,6 +71,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "iiot_site.web.hostile_middleware.HostileInputMiddleware",
+    "iiot_site.web.reader_zone_middleware.ReaderZoneMiddleware",
     "tenants.middleware.MembershipMiddleware",  # last: being synchronous it keeps all of them on one thread under ASGI
 ]
 TEMPLATES: list[dict[str, Any]] = [
@@ -357,7 +358,7 @@ UNFOLD = {
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("img/icon.svg")}],
-    "SCRIPTS": [lambda request: static("js/admin.js")],
+    "SCRIPTS": [lambda request: static("js/zone.js"), lambda request: static("js/admin.js")],
 }
 
 # --- Logs: one line each, no payloads, no secrets

@@ -19,6 +19,7 @@ from devices.models import Device, OfflineSeverity
 from devices.silent_gateways import Verdict, Voice, judge_silence
 from devices.watch import mark_offline_raised, status_of
 from iiot_site.lib.schemas import lock_in_schema
+from iiot_site.lib.times import format_time
 from protocols.outages import Down
 
 DEVICE_SOURCE = "device-status"
@@ -133,9 +134,8 @@ def _find_over() -> list[Device]:
 
 def _raise_device(device: Device, now: datetime) -> AlertSignal:
     behind = _list_behind(device)
-    since = f"{device.last_seen_at:%Y-%m-%d %H:%M:%S} UTC"
     more = f"; {len(behind)} devices are connected via it" if len(behind) > 1 else ""
-    details: dict[str, object] = {"last_seen": since, "via": device.last_seen_via}
+    details: dict[str, object] = {"last_seen": _when(device.last_seen_at), "via": device.last_seen_via}
     if behind:
         details |= {"devices_behind": len(behind), "among_them": behind[:NAMES_SHOWN]}
     return _signal(device, "trigger", device.device_type.offline_severity, f"{device.name} is silent{more}", now, details)
@@ -149,11 +149,16 @@ def _raise_gateway(gateway: Device, now: datetime) -> AlertSignal:
     last = max(device.last_seen_at for device in [gateway, *behind] if device.last_seen_at is not None)
     summary = f"{gateway.name} is silent, and {len(behind)} devices connected via it"
     details: dict[str, object] = {
-        "last_seen": f"{last:%Y-%m-%d %H:%M:%S} UTC",
+        "last_seen": _when(last),
         "devices_behind": len(behind),
         "among_them": [device.name for device in behind[:NAMES_SHOWN]],
     }
     return _signal(gateway, "trigger", severity, summary, now, details)
+
+
+def _when(moment: datetime | None) -> str:
+    """Return a moment to the second, as the API writes it and pages understand it."""
+    return "" if moment is None else format_time(moment.replace(microsecond=0))
 
 
 def _list_behind(device: Device) -> list[str]:
@@ -189,9 +194,9 @@ def _listener_signals(down: Mapping[str, Down], now: datetime) -> list[AlertSign
     signals = []
     for name, listener in down.items():
         if now - listener.counted_from >= LISTENER_GRACE and _key(name) not in firing and (count := _count_behind(name)):
-            since = f"{listener.since:%Y-%m-%d %H:%M:%S} UTC"
-            summary = f"The platform takes in no messages over {name} since {since}: {count} devices cannot be heard"
-            signals.append(_listener_signal(name, "trigger", summary, now, {"listener": name, "devices": count}))
+            summary = f"The platform takes in no messages over {name}: {count} devices cannot be heard"
+            details: dict[str, object] = {"listener": name, "down_since": _when(listener.since), "devices": count}
+            signals.append(_listener_signal(name, "trigger", summary, now, details))
     names = {_key(name) for name in down}
     for key in firing - names:
         name = key.removeprefix(_key(""))

@@ -11,6 +11,7 @@ from alerting.models import Alert, Severity
 from alerting.services import handle_signals
 from alerting.types import AlertSignal
 from devices.models import DeviceCredential
+from iiot_site.lib.times import format_time
 
 SOURCE = "credentials"
 _KEY_START = "credential-expiry:"
@@ -42,7 +43,7 @@ def _key_of(credential: DeviceCredential) -> str:
 def _trigger(key: str, credential: DeviceCredential, now: datetime) -> AlertSignal:
     device, expires_at = credential.device, credential.expires_at
     is_over = expires_at is not None and expires_at <= now
-    words = f"{'expired' if is_over else 'expires'} on {expires_at:%Y-%m-%d %H:%M} UTC"
+    words = "has expired" if is_over else "expires soon"
     return AlertSignal(
         dedup_key=key,
         action="trigger",
@@ -52,7 +53,12 @@ def _trigger(key: str, credential: DeviceCredential, now: datetime) -> AlertSign
         site_id=device.site_id,
         summary=f"{credential.get_kind_display()} of {device.name} {words}",
         occurred_at=now,
-        details={"kind": credential.kind, "identifier": credential.identifier, "advice": "Rotate it on the device's credentials page."},
+        details={
+            "kind": credential.kind,
+            "identifier": credential.identifier,
+            "expires_at": format_time(expires_at) if expires_at else "",
+            "advice": "Rotate it on the device's credentials page.",
+        },
     )
 
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django_tenants.utils import schema_context
 
 from iiot_site.lib.redis_guard import guarded
+from iiot_site.lib.times import LAST_MOMENT
 from tenants.api_keys import format_token, hash_secret, new_secret
 from tenants.errors import SlugTakenError, UnknownNameError
 from tenants.models import ApiKey, Membership, Role, Tenant, User, validate_slug
@@ -153,7 +154,7 @@ def issue_api_key(
         secret_hash=hash_secret(secret),
         permissions=wanted,
         created_by=created_by,
-        expires_at=expires_at,
+        expires_at=expires_at and min(expires_at, LAST_MOMENT),
     )
     return IssuedApiKey(key=key, secret=format_token(prefix, secret))
 
@@ -161,6 +162,7 @@ def issue_api_key(
 def save_api_key(*, key: ApiKey) -> None:
     """Write what may change of a key: name, permissions and expiry. Raises UnknownNameError."""
     _check_permissions(key.permissions)
+    key.expires_at = key.expires_at and min(key.expires_at, LAST_MOMENT)
     key.save(update_fields=["name", "permissions", "expires_at"])
 
 

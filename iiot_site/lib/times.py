@@ -1,6 +1,8 @@
-"""How the API and live frames write a time."""
+"""How the API and live frames write a time, and the last one that every time zone can write."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+
+LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 
 
 def format_time(moment: datetime) -> str:

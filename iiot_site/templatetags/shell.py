@@ -1,6 +1,7 @@
 """`{% load shell %}`: icons, ages, numbers, permission checks and the import map of our script modules."""
 
 import json
+import re
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from django.http import QueryDict
 from django.template import Context, Library
 from django.templatetags.static import static
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from tenants.permissions import allows as permissions_allow
@@ -43,6 +44,7 @@ COMMAND_TAGS = {
     "failed": ("bad", "x", "Failed"),
     "expired": ("uncertain", "clock-pause", "Expired"),
 }
+_MOMENT = re.compile(r"(?<!\d)(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)( UTC|Z|[+-]\d\d:\d\d)(?!\w)")
 QUALITY_ICONS = {"good": "check", "uncertain": "question-mark", "bad": "x"}
 
 
@@ -111,11 +113,35 @@ def age(moment: datetime | None, mode: str = "") -> SafeString:
 
 @register.simple_tag
 def local_time(moment: datetime | None) -> SafeString | str:
-    """A moment in UTC, which `ages.js` turns into the reader's time zone."""
+    """A moment in the reader's time zone as far as the server knows it; `ages.js` writes it shorter."""
     if moment is None:
         return "—"
-    text = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    text = f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
     return format_html('<time class="num nowrap" datetime="{}" data-local title="{}">{}</time>', moment.isoformat(), text, text)
+
+
+@register.simple_tag
+def reader_zone() -> str:
+    """The time zone in which the page's times are written and read."""
+    return timezone.get_current_timezone_name()
+
+
+@register.filter
+def local_times(text: object) -> SafeString:
+    """Words in which moments stand, such as 2026-11-21 13:16:43 UTC, with these as `local_time` writes them."""
+    parts, end, words = [], 0, str(text)
+    for found in _MOMENT.finditer(words):
+        if (moment := _read_moment(*found.groups())) is not None:
+            parts += [conditional_escape(words[end : found.start()]), local_time(moment)]
+            end = found.end()
+    return mark_safe("".join([*parts, conditional_escape(words[end:])]))  # noqa: S308 - each part is escaped
+
+
+def _read_moment(day: str, clock: str, zone: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in ('Z', ' UTC') else zone}")
+    except ValueError:
+        return None
 
 
 def format_age(seconds: float) -> str:

@@ -183,12 +183,10 @@ def test_a_device_that_was_offline_before_stays_so(world: World, make_device: Ma
 def test_a_listener_that_is_down_is_one_incident_and_nobodys_silence(world: World, make_many: Callable[[int], list[int]]) -> None:
     world.talking = make_many(20)
     world.run(MINUTE)
-    down_since = world.now
     world.listener_state = "connecting"
     world.run(20 * MINUTE)
     assert statuses() == {"online": 20}
-    words = f"The platform takes in no messages over mqtt since {down_since:%Y-%m-%d %H:%M:%S} UTC: 20 devices cannot be heard"
-    assert open_titles() == [words]
+    assert open_titles() == ["The platform takes in no messages over mqtt: 20 devices cannot be heard"]
     world.listener_state = "connected"
     world.talking = []
     world.run(4 * MINUTE)
@@ -215,7 +213,7 @@ def test_the_web_process_that_was_away_is_no_silence_of_devices_over_http(world:
     world.talking = []
     world.run(20 * MINUTE)
     assert statuses() == {"online": 1}
-    assert ["over http since" in title for title in open_titles()] == [True]
+    assert ["over http:" in title for title in open_titles()] == [True]
     record_door_pulse(name="http", now=world.now)
     world.look()
     assert (statuses(), open_titles()) == ({"online": 1}, [])
