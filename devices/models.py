@@ -213,6 +213,16 @@ class Metric(models.Model):
             raise ValidationError(NO_NUMBER_LEFT)
 
 
+class FreedNumber(models.Model):
+    """The number of a metric that was deleted just now: see `devices.metric_numbers`."""
+
+    number = models.SmallIntegerField(primary_key=True)
+    freed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.number} since {self.freed_at:%Y-%m-%d %H:%M:%S}"
+
+
 class Device(models.Model):
     """A machine, sensor or gateway. `key` names it on the wire, `uuid` in the API, the small `id` in readings."""
 

@@ -23,7 +23,7 @@ from devices.credential_services import (
 )
 from devices.errors import StillInUseError, TooManyMetricsError
 from devices.keys import is_metric_key
-from devices.metric_numbers import claim_numbers
+from devices.metric_numbers import claim_numbers, note_freed
 from devices.models import NO_NUMBER_LEFT, Device, DeviceType, Metric, Site
 from devices.status import STATUS_TIMER
 from devices.types import MetricRef, NewMetric
@@ -137,12 +137,14 @@ def save_metric(*, metric: Metric) -> Metric:
     return metric
 
 
+@transaction.atomic
 def delete_metric(*, metric: Metric) -> None:
     """Delete a metric that no device has sent.
 
     Raises:
         StillInUseError: a device has readings of it, which would be hidden.
     """
+    note_freed(metric.id)
     _delete_unused(metric, "Devices have readings of this metric.")
 
 

@@ -40,6 +40,7 @@ NOT_IN_ADMIN = {
     "telemetry.ChangedMinute": "book-keeping between the pipeline and the roll-ups; nothing to configure",
     "telemetry.RollupProgress": "as ChangedMinute",
     "telemetry.IngestLedger": "composite key (the admin cannot address it); the page Ingest shows it",
+    "devices.FreedNumber": "book-keeping of a minute; nothing to configure",
     "devices.StatusChange": "history that the device's health counts; nothing to configure",
     "protocols.DoorPulse": "as PlatformPulse, of the web process",
     "protocols.PlatformPulse": "one row that the watch over devices keeps; the health page tells",

@@ -235,6 +235,13 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="FreedNumber",
+            fields=[
+                ("number", models.SmallIntegerField(primary_key=True, serialize=False)),
+                ("freed_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="ClaimCode",
             fields=[
                 (

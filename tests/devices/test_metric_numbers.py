@@ -1,17 +1,21 @@
 """Metrics have small numbers: given out again when the last one is reached, and refused in time where there are no more."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.utils import timezone
 
 from devices import metric_numbers
-from devices.models import DeviceType, Metric
-from devices.services import register_metrics, save_device_type, save_metric
+from devices.errors import StillInUseError
+from devices.models import DeviceType, FreedNumber, Metric
+from devices.services import delete_metric, register_metrics, save_device_type, save_metric
 from devices.types import NewMetric
+from telemetry.models import LatestReading
 from tenants.models import Tenant
+from tests.conftest import MakeDevice
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -45,6 +49,32 @@ def test_after_the_last_number_those_that_nobody_has_are_given_out(pump: DeviceT
     assert register(pump, "d") == [("d", 32_767)]
     assert register(pump, "e", "f") == [("e", 2), ("f", 4)]
     assert save_metric(metric=Metric(device_type=pump, key="g")).id == 5
+
+
+def test_a_number_that_was_freed_just_now_rests_for_a_minute(pump: DeviceType) -> None:
+    count_up_to(32_767)
+    delete_metric(metric=Metric.objects.get(key="b"))
+    assert register(pump, "d") == [("d", 4)], "2 may still be stored under by who has not heard that b is gone"
+    FreedNumber.objects.update(freed_at=timezone.now() - timedelta(seconds=metric_numbers.REST_SECONDS + 1))
+    assert register(pump, "e") == [("e", 2)]
+    delete_metric(metric=Metric.objects.get(key="a"))
+    assert list(FreedNumber.objects.values_list("number", flat=True)) == [1]
+
+
+def test_a_number_under_which_something_was_stored_meanwhile_is_not_given_out(pump: DeviceType, make_device: MakeDevice) -> None:
+    device = make_device("pump-7", metrics=())
+    count_up_to(32_767)
+    Metric.objects.filter(key="b").delete()
+    LatestReading.objects.create(device=device, metric_id=2, ts=NOW, received_at=NOW, value=1)
+    assert register(pump, "d") == [("d", 4)]
+
+
+def test_a_metric_that_stays_keeps_its_number_awake(pump: DeviceType, make_device: MakeDevice) -> None:
+    device = make_device("pump-7", metrics=())
+    LatestReading.objects.create(device=device, metric_id=2, ts=NOW, received_at=NOW, value=1)
+    with pytest.raises(StillInUseError):
+        delete_metric(metric=Metric.objects.get(key="b"))
+    assert not FreedNumber.objects.exists()
 
 
 def test_what_has_no_number_is_left_out_and_the_rest_registered(pump: DeviceType, monkeypatch: pytest.MonkeyPatch) -> None:
