@@ -147,5 +147,18 @@ class OpcUaNode(models.Model):
         return f"{self.node_id} → {self.metric}"
 
     def clean(self) -> None:
+        errors = {}
         if self.scale == 0:
-            raise ValidationError({"scale": "A scale of 0 would make every value the same."})
+            errors["scale"] = "A scale of 0 would make every value the same."
+        others = OpcUaNode.objects.filter(device=self.device_id).exclude(pk=self.pk).select_related("server", "device")
+        if twin := others.filter(metric=self.metric).first():
+            errors["metric"] = f"{twin.device} gets {self.metric} from {twin.where}. Remove that mapping first."
+        if self.command and (twin := others.filter(command=self.command).first()):
+            errors["command"] = f"{self.command} of {twin.device} writes {twin.where}. Remove that mapping first."
+        if errors:
+            raise ValidationError(errors)
+
+    @property
+    def where(self) -> str:
+        """Where it stands, for whoever looks for it."""
+        return f"{self.node_id} of the server {self.server.name}"

@@ -65,7 +65,7 @@ def browse(request: HttpRequest, server_id: uuid.UUID) -> HttpResponse:
         context["mapped"] = {node.node_id: node for node in mapped.select_related("device")}
     except CertificateNotTrustedError as exc:
         offer_certificate(server=server, certificate=exc.certificate)
-        context["error"] = exc.detail
+        context["is_untrusted"] = True
     except IIoTError as exc:
         context["error"] = exc.detail
     return render(request, "opcua/_tree.html", context)

@@ -33,7 +33,10 @@ def test_a_server_and_a_node_are_made_through_the_api(developer: APIClient, acme
     mapping["command"] = "set_temperature"
     mappings = f"{API}/{made.json()['id']}/mappings"
     assert developer.post(mappings, mapping).status_code == 201
-    assert developer.post(mappings, mapping | {"metric": "pressure"}).status_code == 400  # a command writes one node
+    twice = developer.post(mappings, mapping).json()["errors"]  # a metric has one node, and a command writes one
+    assert twice["metric"] == ["Pump 7 gets temperature from nsu=http://plc.example/;s=T of the server PLC 7. Remove that mapping first."]
+    assert "writes nsu=http://plc.example/;s=T of the server PLC 7" in twice["command"][0]
+    assert list(developer.post(mappings, mapping | {"metric": "pressure"}).json()["errors"]) == ["command"]
     assert developer.post(mappings, mapping | {"metric": "pressure", "command": "no name"}).status_code == 400
     with tenant_context(acme):
         [target] = load_opcua_targets()
