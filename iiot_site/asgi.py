@@ -6,23 +6,24 @@ All with or without `/t/<slug>` before it.
 import os
 import re
 
+import django
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
-from django.core.asgi import get_asgi_application
 
 from iiot_site import environment
 from iiot_site.checks import require_secret_key
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
 environment.is_web_process = True
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 require_secret_key()  # a web server runs no system checks
 
 from iiot_site.live_consumer import LiveConsumer  # noqa: E402 - models can be imported only once Django is set up
 from iiot_site.long_poll import LongPoll  # noqa: E402 - as above
+from iiot_site.web_handler import ThreadedHandler  # noqa: E402 - as above
 from iiot_site.web_pulse import start_web_pulse  # noqa: E402 - as above
 
 _LIVE_PATH = re.compile(r"(?:/t/(?P<slug>[^/]+))?/ws/live\Z")
-_http_application = LongPoll(django_application)
+_http_application = LongPoll(ThreadedHandler())
 _live_application = LiveConsumer.as_asgi()
 
 

@@ -72,7 +72,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "iiot_site.web.hostile_middleware.HostileInputMiddleware",
     "iiot_site.web.reader_zone_middleware.ReaderZoneMiddleware",
-    "tenants.middleware.MembershipMiddleware",  # last: being synchronous it keeps all of them on one thread under ASGI
+    "tenants.middleware.MembershipMiddleware",
 ]
 TEMPLATES: list[dict[str, Any]] = [
     {
@@ -92,7 +92,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 # --- Database: one PostgreSQL, a schema per tenant
-# The web process has a pool: under ASGI each request has a thread of its own, whose connection would stay open after it.
+# The web process has a pool: it answers in any number of threads, each of whose connections would stay open after a request.
 # Other processes have one connection per thread; pools do not survive forks.
 IIOT_DB_POOL_SIZE = env.int("IIOT_DB_POOL_SIZE", default=20)
 # A pool that cannot connect waits longer and longer by itself; one that gives up tries again with the next request. Whoever
