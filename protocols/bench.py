@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,7 +14,7 @@ from devices.keys import is_metric_key
 from devices.types import DeviceRef, MetricRef
 from iiot_site.lib.schemas import current_schema
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
-from protocols.errors import InvalidShapeError
+from protocols.errors import InvalidShapeError, MessageError
 from protocols.interpretation import Receipt, data_type_of, interpret_samples
 from protocols.pipeline import time_policy
 from protocols.resolution import resolve_devices, resolve_metrics
@@ -24,6 +25,8 @@ from telemetry.qualities import BAD
 
 ENCODINGS = {"text": "Text", "base64": "Base64", "hex": "Hexadecimal"}
 UNCHECKED_WITHOUT_DEVICE = "whether the device exists and may send, and whether its metrics exist and take such values"
+_HEXADECIMAL = re.compile(r"\s*(?:[0-9A-Fa-f]{2}\s*){4,}\Z")
+_BASE64 = re.compile(r"\s*(?:[A-Za-z0-9+/]{6,}={1,2}|[A-Za-z0-9+/]{24,})\s*\Z")
 # Stands for a device that is not named: nothing of it is known, so nothing of it is judged.
 _ANY_DEVICE = DeviceRef(0, UUID(int=0), "", "", 0, None, registers_unknown_metrics=True, is_enabled=True)
 
@@ -63,7 +66,12 @@ def judge_pasted(*, payload: str, encoding: str, codec: str, device: str, line_p
     found = known or _ANY_DEVICE
     context = FrameContext(settings.IIOT_MAX_MESSAGE_BYTES, now, device, found.sole_metric, line_precision)
     chosen = found.codec if codec == AUTO else codec
-    frame = decode_frame(_to_bytes(payload, encoding), codec=chosen, context=context, remembered=found.detected_codec)
+    try:
+        frame = decode_frame(_to_bytes(payload, encoding), codec=chosen, context=context, remembered=found.detected_codec)
+    except MessageError as error:
+        if encoding == "text" and (looks_like := _find_writing(payload)):
+            raise type(error)(f"{error.detail} It looks like {looks_like}: say so where you paste it.") from error
+        raise
     metrics = resolve_metrics(schema, {known.device_type_id})[known.device_type_id] if known else {}
     judged = _judge_samples(frame.samples, found, dict(metrics), now)
     refusal = _judge_sender(device, known, now) if device else None
@@ -97,6 +105,13 @@ def _judge_samples(samples: Sequence[Sample], device: DeviceRef, metrics: dict[s
     for place in (places[number] for number in mark_bad(list(nulls.values()))):
         judged[place] = replace(judged[place], refusal=None, quality=BAD)
     return judged
+
+
+def _find_writing(payload: str) -> str:
+    """Tell how a frame is written that was pasted as text; "" where it may well be text."""
+    if _HEXADECIMAL.match(payload):
+        return ENCODINGS["hex"].lower()
+    return ENCODINGS["base64"] if _BASE64.match(payload) else ""
 
 
 def _to_bytes(payload: str, encoding: str) -> bytes:

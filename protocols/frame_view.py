@@ -1,5 +1,6 @@
 """A device's last frames with what the platform reads from them: those it stored, and those it refused."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +20,8 @@ from telemetry.models import RejectedMessage
 
 MAX_FRAMES = 50
 MAX_SAMPLES = 50
+# Where answers to commands, connection words and states come in: topics of MQTT, keys of AMQP, paths of CoAP.
+_NO_TELEMETRY = re.compile(r"[/.](commands[/.]response([/.][^/.]*)?|status|state[/.](reported|get))\Z|\APOST /[cs](/| from )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ def _stored(frame: Frame, ref: DeviceRef | None) -> SeenFrame:
 
 def _rejected(row: RejectedMessage, ref: DeviceRef | None) -> SeenFrame:
     payload = bytes(row.payload)
-    codec, samples = _read(payload, "", row.received_at, ref) if len(payload) == row.payload_bytes else ("", [])
+    is_readable = len(payload) == row.payload_bytes and not _NO_TELEMETRY.search(row.source)
+    codec, samples = _read(payload, "", row.received_at, ref) if is_readable else ("", [])
     return SeenFrame(row.received_at, row.protocol, row.source, payload, row.payload_bytes, "rejected", codec, samples)
 
 

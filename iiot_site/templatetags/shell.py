@@ -45,6 +45,15 @@ COMMAND_TAGS = {
     "expired": ("uncertain", "clock-pause", "Expired"),
 }
 _MOMENT = re.compile(r"(?<!\d)(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)( UTC|Z|[+-]\d\d:\d\d)(?!\w)")
+LISTENER_TITLES = {
+    "mqtt": "MQTT",
+    "amqp": "AMQP",
+    "coap": "CoAP",
+    "opcua": "OPC UA",
+    "modbus": "Modbus TCP",
+    "http": "HTTP",
+    "mqtt-tls": "MQTT over TLS",
+}
 QUALITY_ICONS = {"good": "check", "uncertain": "question-mark", "bad": "x"}
 
 
@@ -173,6 +182,12 @@ def number(value: object) -> str:
 def reason_words(reason: str) -> str:
     """A reason of rejection as a person reads it: unknown_device → Unknown device."""
     return reason.replace("_", " ").capitalize()
+
+
+@register.filter
+def listener_title(name: str) -> str:
+    """A listener as a person calls it."""
+    return LISTENER_TITLES.get(name, name)
 
 
 @register.simple_tag

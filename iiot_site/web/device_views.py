@@ -86,7 +86,7 @@ def show_device(request: HttpRequest, device_id: uuid.UUID) -> HttpResponse:
     device = get_object_or_404(Device.objects.select_related("device_type", "site", "gateway"), uuid=device_id)
     permissions = request.membership.permissions  # type: ignore[attr-defined]  # set by the middleware
     may_read_values = allows(permissions, "telemetry:read")
-    latest = list_latest(device) if may_read_values else []
+    latest = sorted(list_latest(device), key=lambda value: (value.name or value.metric).casefold()) if may_read_values else []
     numbers, booleans = _list_keys(device, Metric.DataType.NUMBER), _list_keys(device, Metric.DataType.BOOLEAN)
     reported = [value.metric for value in latest]
     context = {

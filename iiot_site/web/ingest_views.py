@@ -1,15 +1,18 @@
 """Pages of the ingest ledger: what became of everything that came in, and the messages that were not stored."""
 
+import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from devices.models import Device
 from iiot_site.lib.page_parts import render_part
 from telemetry.buckets import FixedBuckets
 from telemetry.ledger import BUCKETS, load_ledger
@@ -20,6 +23,9 @@ from tenants.page_access import page
 PAGE_SIZE = 50
 PAYLOAD_SHOWN_CHARS = 600
 PERCENT = 100
+DEVICES_SHOWN = 300
+UNKNOWN_DEVICE = "unknown"
+REJECTED_FILTERS = ("q", "reason", "device", "listener", "span")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +114,44 @@ def show_ingest(request: HttpRequest) -> HttpResponse:
 @page("telemetry:read")
 @require_GET
 def show_rejected(request: HttpRequest) -> HttpResponse:
-    """The messages that were not stored, the latest first, by reason."""
-    reason = request.GET.get("reason", "")
+    """The messages that were not stored, the latest first, by reason, device, listener, time and words."""
+    chosen = {name: request.GET.get(name, "").strip() for name in REJECTED_FILTERS}
     messages = RejectedMessage.objects.select_related("device").order_by("-received_at", "id")
-    found = Paginator(messages.filter(reason=reason) if reason else messages, PAGE_SIZE).get_page(request.GET.get("page"))
-    reasons = RejectedMessage.objects.order_by("reason").values_list("reason", flat=True).distinct()
-    rows = [(message, show_payload(bytes(message.payload))) for message in found]
-    context: dict[str, object] = {"rejected": found, "rows": rows, "reason": reason, "reasons": reasons}
+    found = Paginator(_filter_rejected(messages, chosen, timezone.now()), PAGE_SIZE).get_page(request.GET.get("page"))
+    context: dict[str, object] = {
+        "rejected": found,
+        "rows": [(message, show_payload(bytes(message.payload))) for message in found],
+        "chosen": chosen,
+        "is_filtered": any(chosen.values()),
+        "reasons": RejectedMessage.objects.order_by("reason").values_list("reason", flat=True).distinct(),
+        "listeners": RejectedMessage.objects.order_by("protocol").values_list("protocol", flat=True).distinct(),
+        "devices": Device.objects.filter(pk__in=RejectedMessage.objects.values("device")).order_by("name", "id")[:DEVICES_SHOWN],
+        "spans": SPANS,
+    }
     return render_part(request, whole="web/rejected.html", part="web/_rejected.html", context=context)
+
+
+def _filter_rejected(messages: QuerySet[RejectedMessage], chosen: Mapping[str, str], now: datetime) -> QuerySet[RejectedMessage]:
+    if chosen["reason"]:
+        messages = messages.filter(reason=chosen["reason"])
+    if chosen["listener"]:
+        messages = messages.filter(protocol=chosen["listener"])
+    if chosen["device"]:
+        messages = _of_device(messages, chosen["device"])
+    if chosen["span"] in SPANS:
+        messages = messages.filter(received_at__gte=now - SPANS[chosen["span"]].length)
+    if words := chosen["q"]:
+        messages = messages.filter(Q(detail__icontains=words) | Q(source__icontains=words))
+    return messages
+
+
+def _of_device(messages: QuerySet[RejectedMessage], wanted: str) -> QuerySet[RejectedMessage]:
+    if wanted == UNKNOWN_DEVICE:
+        return messages.filter(device=None)
+    try:
+        return messages.filter(device__uuid=uuid.UUID(wanted))
+    except ValueError:
+        return messages.none()
 
 
 def sum_rows(listener: str, rows: Sequence[LedgerRow]) -> Total:

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 
 from connections.models import ModbusConnection
 from iiot_site.lib.page_parts import render_part
+from iiot_site.templatetags.shell import LISTENER_TITLES as TITLES
 from protocols.models import ListenerState
 from protocols.selectors import ALIVE_WITHIN, find_backlog
 from telemetry.ledger import load_ledger
@@ -21,15 +22,7 @@ from tenants.permissions import allows
 RATE_SPAN = timedelta(minutes=5)
 REASONS_SPAN = timedelta(hours=24)
 FAILING_SHOWN = 5
-TITLES = {
-    "mqtt": "MQTT",
-    "amqp": "AMQP",
-    "coap": "CoAP",
-    "opcua": "OPC UA",
-    "modbus": "Modbus TCP",
-    "http": "HTTP",
-    "mqtt-tls": "MQTT over TLS",
-}
+REASONS_SHOWN = 3
 COUNTED_BY = {"mqtt-tls": "mqtt"}  # doors that carry what a listener takes in
 
 
@@ -49,6 +42,14 @@ class Traffic:
     values_per_second: float
     rejected: int
     reasons: Sequence[tuple[str, int]]
+
+    @property
+    def shown_reasons(self) -> Sequence[tuple[str, int]]:
+        """The most frequent reasons, and all others together: they add up to `rejected`."""
+        if len(self.reasons) <= REASONS_SHOWN + 1:
+            return self.reasons
+        others = self.reasons[REASONS_SHOWN:]
+        return [*self.reasons[:REASONS_SHOWN], (f"{len(others)} other reasons", sum(count for _, count in others))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 import redis
+from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from devices.models import Device
 from iiot_site.lib.redis_guard import redis_client
 from protocols import frames
+from protocols.frame_view import view_frames
 from protocols.frames import FRAMES_KEPT, forget_watched, keep_frames, list_watched, load_frames, watch_frames
 from protocols.pipeline import process_messages
+from telemetry.services import record_rejections
+from telemetry.types import NewRejection
 from tenants.models import Tenant, User
 from tests.conftest import MakeApi, MakeBrowser, MakeDevice
 from tests.protocols.conftest import MakeMessage
@@ -147,3 +151,14 @@ def test_the_page_shows_hostile_bytes_as_text(send: Any, pump: Device, acme_view
     assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x00" in page
     assert "Stored" in page
     assert "Rejected" in page
+
+
+def test_what_is_no_telemetry_is_not_read_as_such(pump: Device, acme: Tenant, acme_viewer: User, browser: MakeBrowser) -> None:
+    sources = ("t/acme/pump-7/commands/response", "acme.pump-7.state.reported", "POST /c/1 from 10.0.0.7", "t/acme/pump-7/telemetry")
+    now = timezone.now()
+    with tenant_context(acme):
+        rows = [NewRejection(now, "mqtt", source, pump.pk, "invalid_response", "No such.", b'{"id": 21.5}') for source in sources]
+        record_rejections(rejections=rows)
+        shown = {frame.source: len(frame.samples) for frame in view_frames(device=pump, limit=10).frames}
+    assert shown == dict.fromkeys(sources[:3], 0) | {sources[3]: 1}
+    assert sources[0] in browser(acme_viewer).get(f"/t/acme/devices/{pump.uuid}/frames").content.decode()

@@ -82,7 +82,7 @@ function showFrame(frame) {
   seen.className = "num nowrap";
   seen.dateTime = new Date(now()).toISOString();
   seen.dataset.age = "ago";
-  document.getElementById("last-seen").replaceChildren(seen);
+  document.getElementById("last-seen").replaceChildren("last seen ", seen);
   document.getElementById("device-status").replaceChildren(document.getElementById("online-tag").content.cloneNode(true));
   refreshTimes();
 }

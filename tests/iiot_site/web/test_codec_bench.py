@@ -82,3 +82,18 @@ def test_what_would_be_stored_is_shown_with_its_quality(
         assert expected in text
     with tenant_context(acme):
         assert not pump.device_type.metrics.filter(key="fresh").exists()
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ("a1 63 74 65 6d fa", "It looks like hexadecimal"),
+        ("oWR0ZW1w+0A1gAAAAAAA", ""),
+        ("oWR0ZW1wGCo=", "It looks like Base64"),
+        ("overheated!", ""),
+    ],
+)
+def test_a_binary_frame_pasted_as_text_is_recognised(browser: MakeBrowser, acme_viewer: User, payload: str, words: str) -> None:
+    body = browser(acme_viewer).post(PAGE, {"payload": payload, "codec": "json"}).content.decode()
+    assert ("It looks like" in body, words in body) == (bool(words), True)

@@ -42,7 +42,32 @@ def test_a_rejected_message_is_shown_with_its_reason_and_as_text_only(
     assert "<script>alert" not in page
     assert "Send UTF-8." in page
     other = browser(acme_viewer).get("/t/acme/ingest/rejected?reason=too_large").content.decode()
-    assert "No kept message was rejected for this reason" in other
+    assert "No kept message fits these filters" in other
+
+
+def test_rejected_messages_are_found_by_device_listener_time_and_words(
+    acme: Tenant, pump: Device, acme_viewer: User, browser: MakeBrowser
+) -> None:
+    now = timezone.now()
+    with tenant_context(acme):
+        record_rejections(
+            rejections=[
+                NewRejection(now, "mqtt", "t/acme/pump-7/telemetry", pump.pk, "not_utf8", "First one.", b"1"),
+                NewRejection(now - timedelta(hours=3), "mqtt", "t/acme/pump-7/telemetry", pump.pk, "wrong_type", "Second one.", b"2"),
+                NewRejection(now, "http", "POST /api/v1/telemetry", None, "unknown_device", "Third one.", b"3"),
+            ]
+        )
+    viewer = browser(acme_viewer)
+
+    def found(query: str) -> list[str]:
+        page = viewer.get(f"/t/acme/ingest/rejected?{query}").content.decode()
+        return [word for word in ("First", "Second", "Third") if f"{word} one." in page]
+
+    assert found("") == ["First", "Second", "Third"]
+    assert found(f"device={pump.uuid}&span=1h") == ["First"]
+    assert found("device=unknown") == found("listener=http") == found("q=third") == found("reason=unknown_device") == ["Third"]
+    assert found("q=pump-7") == ["First", "Second"]
+    assert found("device=nonsense") == []
 
 
 def test_a_long_payload_is_cut() -> None:

@@ -146,3 +146,12 @@ def test_an_administrator_of_the_platform_sees_all_listeners_without_being_a_mem
     listed = administrator.get("/admin/protocols/listenerstate/").content.decode()
     assert "220 ms" in listed
     assert "219.8765" not in listed
+
+
+def test_the_reasons_shown_add_up_to_what_was_rejected(acme: Tenant, acme_viewer: User, browser: MakeBrowser) -> None:
+    reasons = {"too_old": 5, "wrong_type": 4, "not_json": 3, "no_value": 2, "too_large": 1}
+    with tenant_context(acme):
+        record_ingest(count=IngestCount("mqtt", 15, 0, 0, reasons, 15, 0, 15), now=timezone.now())
+    text = browser(acme_viewer).get(PATH).content.decode()
+    for words in ("Too old 5", "Wrong type 4", "Not json 3", "2 other reasons 3", "?listener=mqtt&amp;span=24h"):
+        assert words in text
