@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connections
@@ -24,6 +25,10 @@ from tenants.selectors import clear_tenant_cache
 from tenants.services import ensure_membership
 from tenants.tokens import issue_tokens
 from tests.template_database import Databases, require_servers
+
+# A busy machine is slow, and that is no fault of what is tested.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 PASSWORD = "correct horse battery staple"
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,11 +16,12 @@ from typing import Any
 
 import psycopg
 
+from tests.ports import free_port
 from tests.waiting import WAIT_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 120.0
-STOP_SECONDS = 30.0
+START_SECONDS = 300.0
+STOP_SECONDS = 60.0
 # What `make test` exports for its own servers; the platform has to find its own.
 FOREIGN_VARIABLES = {
     *(name for name in os.environ if name.endswith(("_URL", "_PUBLIC_HOST", "_PUBLIC_PORT"))),
@@ -82,12 +82,6 @@ class Platform:
         status = self.folder / "run" / "status.json"
         wait_until(lambda: json.loads(status.read_text())[name]["pid"] is not None)
         return int(json.loads(status.read_text())[name]["pid"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start_process(folder: Path, *, port: int, fast: bool) -> "subprocess.Popen[bytes]":

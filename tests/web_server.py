@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30
-STOP_SECONDS = 20
+START_SECONDS = 120
+STOP_SECONDS = 60
 
 
 @contextmanager
 def run_web_server(env: Mapping[str, str], log: Path, *, port: int = 0) -> Iterator[str]:
     """Run uvicorn with `env` (see the fixture `process_env`) and yield its address once it accepts connections."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     command = [sys.executable, "-m", "iiot_site.web_server", "iiot_site.asgi:application", "--port", str(port), "--no-proxy-headers"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=dict(env), stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)

@@ -39,7 +39,7 @@ def test_the_mqtt_page_stores_what_it_publishes(platform: Platform) -> None:
 def test_the_amqp_page_stores_what_it_publishes(platform: Platform) -> None:
     if "amqp" not in platform.demo:
         pytest.skip("RabbitMQ is not installed")
-    wait_until(lambda: platform.is_ready("listen-amqp"), seconds=60)  # RabbitMQ starts last
+    wait_until(lambda: platform.is_ready("listen-amqp"))  # RabbitMQ starts last
     before = [platform.values("pump-7", "temperature").count(value) for value in (98, 97)]
     run_page("docs/protocols/amqp.md", platform)
     wait_until(lambda: [platform.values("pump-7", "temperature").count(value) for value in (98, 97)] == [n + 1 for n in before])

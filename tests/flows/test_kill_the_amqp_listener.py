@@ -29,7 +29,7 @@ def with_time(number: int) -> object:
 def test_five_thousand_messages_are_five_thousand_readings(platform: Platform, metric: str, message: Callable[[int], object]) -> None:
     if "amqp" not in platform.demo:
         pytest.skip("RabbitMQ is not installed")
-    wait_until(lambda: platform.is_ready("listen-amqp"), seconds=60)  # RabbitMQ starts last
+    wait_until(lambda: platform.is_ready("listen-amqp"))  # RabbitMQ starts last
     device, amqp = platform.device_entry("furnace-2"), platform.demo["amqp"]
     login = pika.PlainCredentials(device["username"], device["password"])
     connection = pika.BlockingConnection(pika.ConnectionParameters(amqp["host"], amqp["port"], credentials=login))
@@ -39,7 +39,7 @@ def test_five_thousand_messages_are_five_thousand_readings(platform: Platform, m
         if number == MESSAGES // 2:
             kill_listener(platform, metric)
     connection.close()
-    wait_until(lambda: len(platform.values("furnace-2", metric)) >= MESSAGES, seconds=60)
+    wait_until(lambda: len(platform.values("furnace-2", metric)) >= MESSAGES)
     time.sleep(0.5)  # for what should not come
     assert sorted(platform.values("furnace-2", metric)) == list(range(MESSAGES))
 

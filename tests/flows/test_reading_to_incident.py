@@ -10,13 +10,14 @@ from websockets.asyncio.client import connect as connect_websocket
 
 from tests.flows.conftest import ConnectDevice
 from tests.platform import Platform
+from tests.waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 
 
 async def frame(socket: ClientConnection, kind: str) -> dict[str, Any]:
     """Return the next frame of a kind; others in between are skipped."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             received: dict[str, Any] = json.loads(await socket.recv())
             if received["type"] == kind:

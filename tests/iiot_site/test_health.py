@@ -15,6 +15,7 @@ from iiot_site.celery import BEAT_KEY, note_tick
 from iiot_site.health import Check, run_checks
 from iiot_site.lib.redis_guard import redis_client
 from protocols.services import Heartbeat, record_heartbeat
+from tests.waiting import WAIT_SECONDS
 
 NAMES = {"postgres", "redis", "mqtt", "amqp", "worker", "beat", "listeners", "watch", "clock"}
 
@@ -63,17 +64,23 @@ def test_a_broker_for_amqp_that_still_starts_is_shown_and_does_not_count(all_wel
     assert (answer.status_code, answer.json()["checks"]["amqp"]["status"]) == (200, "failed")
 
 
+@pytest.fixture
+def _kept_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a result for longer than the second of the product: a busy machine takes that between two calls."""
+    monkeypatch.setattr(run_checks.cache, "_TTLCache__ttl", WAIT_SECONDS)
+
+
 def test_what_hangs_fails_in_time_and_holds_up_nobody(all_well: dict[str, object], monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
-    monkeypatch.setattr(health, "LIMIT_SECONDS", 0.2)
-    is_over = threading.Event()
-    all_well["mqtt"] = lambda: Check("ok", str(is_over.wait(20)))
-    start = time.monotonic()
+    monkeypatch.setattr(health, "LIMIT_SECONDS", 1.0)
+    all_well.clear()
+    all_well["redis"], released = lambda: Check("ok"), threading.Event()
+    all_well["mqtt"] = lambda: Check("ok" if released.wait(WAIT_SECONDS) else "off")
     checks = client.get("/health").json()["checks"]
-    assert time.monotonic() - start < 15
-    is_over.set()
+    released.set()
     assert (checks["mqtt"]["status"], checks["redis"]["status"]) == ("failed", "ok")
 
 
+@pytest.mark.usefixtures("_kept_long")
 def test_asking_often_asks_once(all_well: dict[str, object], client: Client) -> None:
     asked: list[int] = []
     all_well["redis"] = lambda: asked.append(1) or Check("ok")  # type: ignore[func-returns-value]  # as above
@@ -88,7 +95,9 @@ def test_alive_means_only_that_the_process_answers(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("db")
-def test_real_servers_answer_and_missing_ones_say_what_to_do() -> None:
+def test_real_servers_answer_and_missing_ones_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LIMIT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(health, "CHECKS", {name: health.CHECKS[name] for name in ("postgres", "redis", "mqtt", "amqp")})
     with override_settings(MQTT_URL="", AMQP_URL=""):
         checks = run_checks()
     assert (checks["postgres"].state, checks["redis"].state) == ("ok", "ok")
@@ -126,6 +135,7 @@ def test_a_port_where_nobody_listens_has_failed() -> None:
     assert "secret" not in checks["mqtt"].detail
 
 
+@pytest.mark.usefixtures("_kept_long")
 def test_callers_at_the_same_time_wait_for_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[float] = []
 

@@ -24,6 +24,7 @@ from tenants.models import Membership, Tenant, User
 from tenants.services import ensure_membership
 from tenants.tokens import issue_tokens
 from tests.conftest import MakeDevice
+from tests.waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,18 +64,18 @@ class Socket:
     async def connect(self) -> int | None:
         """Return None, or the code of the refusal."""
         await self.app.send_input({"type": "websocket.connect"})
-        answer = await self.app.receive_output(timeout=5)
+        answer = await self.app.receive_output(timeout=WAIT_SECONDS)
         return None if answer["type"] == "websocket.accept" else int(answer["code"])
 
     async def disconnect(self) -> None:
         await self.app.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.app.wait(timeout=5)
+        await self.app.wait(timeout=WAIT_SECONDS)
 
     async def say(self, **frame: Any) -> None:
         await self.app.send_input({"type": "websocket.receive", **frame})
 
     async def hear(self) -> Any:
-        answer = await self.app.receive_output(timeout=5)
+        answer = await self.app.receive_output(timeout=WAIT_SECONDS)
         assert answer["type"] == "websocket.send", answer
         return json.loads(answer["text"])
 
@@ -103,7 +104,7 @@ async def ask(socket: Socket, message: Any) -> Any:
 
 
 async def closed_with(socket: Socket) -> int:
-    message = await socket.app.receive_output(timeout=5)
+    message = await socket.app.receive_output(timeout=WAIT_SECONDS)
     assert message["type"] == "websocket.close"
     return int(message["code"])
 
@@ -253,18 +254,18 @@ async def test_who_loses_the_right_is_shown_out_with_the_next_check(
 
 
 async def test_a_client_that_does_not_read_is_dropped(acme: Tenant, acme_viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_consumer, "SEND_SECONDS", 0.05)
     session = await sync_to_async(session_of)(acme_viewer)
     async with opened("/t/acme/ws/live", headers(cookie=session)) as socket:
         await ask(socket, {"type": "subscribe", "topics": ["incidents"]})
 
         async def stuck(self: object, **_: object) -> None:
-            await asyncio.sleep(10)
+            await asyncio.sleep(2 * WAIT_SECONDS)
 
+        monkeypatch.setattr(live_consumer, "SEND_SECONDS", 0.05)
         monkeypatch.setattr(live_consumer.LiveConsumer, "send", stuck)
         await sync_to_async(push_frames, thread_sensitive=False)(acme.schema_name, [("incidents", {"type": "incident"})])
         assert await closed_with(socket) == 4408
-        await socket.app.wait(timeout=5)
+        await socket.app.wait(timeout=WAIT_SECONDS)
 
 
 def test_groups_of_two_tenants_never_share_a_name() -> None:
@@ -314,8 +315,6 @@ async def test_what_a_page_follows_is_known_while_it_is_open(acme: Tenant, globe
         await ask(socket, {"type": "subscribe", "topics": [topic, "incidents"]})
         assert await sync_to_async(watched)(acme.schema_name) == frozenset({topic})
         assert await sync_to_async(watched)(globex.schema_name) == frozenset()
-    for _ in range(50):
-        if not await sync_to_async(watched)(acme.schema_name):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("a closed page still counts")
+    async with asyncio.timeout(WAIT_SECONDS):
+        while await sync_to_async(watched)(acme.schema_name):
+            await asyncio.sleep(0.02)

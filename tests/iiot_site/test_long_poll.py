@@ -20,10 +20,11 @@ from devices.services import issue_credential, revoke_credential
 from iiot_site.long_poll import MAX_PER_DEVICE, LongPoll, wanted_seconds
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
+from tests.waiting import WAIT_SECONDS
 from tests.web_server import run_web_server
 
 PATH = "/api/v1/device/commands"
-SETTLE_SECONDS = 1.0  # longer than it takes until a question waits; were it shorter, it would be answered all the same
+SETTLE_SECONDS = 1.0  # in which the questions come to wait; were it too short, they would be answered all the same
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def ask(server: str, token: str, wait: int) -> tuple[int, Any, float]:
     began = time.monotonic()
     request = urllib.request.Request(f"{server}{PATH}?wait={wait}", headers={"Authorization": f"Bearer {token}"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=2 * WAIT_SECONDS) as answer:
             assert not any("waits-for" in name.lower() for name in answer.headers)
             return answer.status, json.load(answer), time.monotonic() - began
     except urllib.error.HTTPError as exc:
@@ -60,7 +61,7 @@ def test_an_open_question_is_answered_when_a_command_for_this_device_is_queued(
     _, revoked = make_pump(acme, make_device, "pump-8")
     _, foreign = make_pump(globex, make_device, "pump-7")
     with ThreadPoolExecutor(3) as pool:
-        own, others, ended = pool.submit(ask, server, token, 20), pool.submit(ask, server, foreign, 2), pool.submit(ask, server, revoked, 3)
+        own, others, ended = (pool.submit(ask, server, who, seconds) for who, seconds in ((token, 60), (foreign, 2), (revoked, 60)))
         time.sleep(SETTLE_SECONDS)
         with tenant_context(acme):
             revoke_credential(credential=DeviceCredential.objects.get(device__key="pump-8"), now=timezone.now())
@@ -68,7 +69,7 @@ def test_an_open_question_is_answered_when_a_command_for_this_device_is_queued(
             queue_command(device=pump, name="stop", payload=None, now=timezone.now())
         status, document, seconds = own.result()
         assert (status, [command["name"] for command in document["commands"]]) == (200, ["stop"])
-        assert seconds < 15
+        assert seconds < 60  # not only when the time was over
         assert others.result()[:2] == (200, {"commands": []})
         assert ended.result()[0] == 401
     assert ask(server, "wrong", 20)[0] == 401
@@ -106,4 +107,4 @@ async def test_a_device_has_a_few_open_questions_and_no_more() -> None:
     await asyncio.sleep(0)
     assert not entry[1].is_set()
     notices.wake("t_acme pump-7")
-    await asyncio.wait_for(entry[1].wait(), 5)
+    await asyncio.wait_for(entry[1].wait(), WAIT_SECONDS)

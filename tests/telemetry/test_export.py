@@ -20,6 +20,7 @@ from tenants.models import Tenant, User
 from tenants.tokens import issue_tokens
 from tests.conftest import MakeApi, MakeDevice
 from tests.telemetry.builders import new_reading
+from tests.waiting import WAIT_SECONDS
 from tests.web_server import run_web_server
 
 API = "/api/v1"
@@ -173,6 +174,6 @@ def test_a_file_is_streamed_in_the_right_tenant_by_the_real_server(
         for _ in range(3):
             query = urlencode({"device": str(first.uuid), "format": "csv", **SPAN})
             request = urllib.request.Request(f"{url}{API}/telemetry?{query}", headers={"Authorization": f"Bearer {token}"})
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as answer:
                 assert answer.headers["Transfer-Encoding"] == "chunked"
                 assert len(read_csv(answer.read())) == 7

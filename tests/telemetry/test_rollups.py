@@ -24,6 +24,7 @@ from telemetry.types import BucketQuery
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.telemetry.builders import NOW, new_reading
+from tests.waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.usefixtures("only_own_transactions")  # roll-ups wait for all others
 
@@ -78,7 +79,7 @@ actions = st.lists(st.one_of(batches, st.integers(8, 17).map(lambda hours: at(ho
 widths = st.sampled_from([30, 60, 120, 300, 900, 3600, 7200, 86_400]).map(lambda n: FixedBuckets(timedelta(seconds=n)))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(actions=actions, buckets=widths, bounds=st.tuples(seconds, seconds))
 def test_roll_ups_and_readings_agree_whatever_comes_late_or_twice(
     device: Device, actions: list[Any], buckets: Buckets, bounds: tuple[float, float]
@@ -193,18 +194,18 @@ def test_nothing_is_folded_while_a_transaction_may_still_bring_readings(acme: Te
             with tenant_context(acme), transaction.atomic():
                 store(device, {70: (2.0, 0)})
                 stored.set()
-                go_on.wait(30)
+                go_on.wait(WAIT_SECONDS)
         finally:
             connection.close()
 
     thread = threading.Thread(target=store_slowly)
     thread.start()
-    assert stored.wait(30)
+    assert stored.wait(WAIT_SECONDS)
     with tenant_context(acme):
         roll_up(now=at(600))
         before = RollupProgress.objects.get()
         go_on.set()
-        thread.join(30)
+        thread.join(WAIT_SECONDS)
         assert (before.folded_until, before.closed_until) == (NOW, at(540))
         assert ChangedMinute.objects.count() == 0
         assert [row[1] for row in load(device, FixedBuckets(HOUR), 0, 3600)] == [2]

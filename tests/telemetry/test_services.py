@@ -57,7 +57,7 @@ def test_the_latest_value_follows_the_source_time_not_the_arrival(in_acme: Tenan
 
 
 @pytest.mark.usefixtures("either_way")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(
     batches=st.lists(
         st.lists(st.tuples(st.integers(1, 2), st.integers(0, 4), st.floats(-9, 9)), max_size=8),

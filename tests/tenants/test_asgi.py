@@ -16,6 +16,7 @@ from devices.models import Site
 from tenants.connection import connection
 from tenants.models import Tenant, User
 from tenants.tokens import issue_tokens
+from tests.waiting import WAIT_SECONDS
 from tests.web_server import run_web_server
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -27,7 +28,7 @@ POOL = 20
 
 def get(url: str, headers: dict[str, str]) -> tuple[int, dict[str, object]]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=WAIT_SECONDS) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as exc:
         with exc:

@@ -2,6 +2,7 @@ from threading import Thread
 
 from tenants.models import Tenant
 from tenants.selectors import clear_tenant_cache, get_tenant_by_slug
+from tests.waiting import WAIT_SECONDS
 
 
 def test_the_cache_is_cleared_under_its_lock(acme: Tenant) -> None:
@@ -12,5 +13,5 @@ def test_the_cache_is_cleared_under_its_lock(acme: Tenant) -> None:
         clearing.start()
         clearing.join(0.2)
         assert clearing.is_alive()
-    clearing.join(5)
+    clearing.join(WAIT_SECONDS)
     assert not clearing.is_alive()

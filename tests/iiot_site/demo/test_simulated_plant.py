@@ -20,7 +20,8 @@ from protocols.modbus.registers import decode_value
 from protocols.opcua.client import open_session
 from protocols.opcua.identity import load_identity
 from protocols.opcua.node_ids import parse_node_id
-from tests.platform import free_port
+from tests.ports import free_port
+from tests.waiting import WAIT_SECONDS
 
 AT_MS = 1_770_000_000_500
 VALUES: dict[str, dict[str, Any]] = {
@@ -53,7 +54,7 @@ def plant(ports: Any, folder: Path) -> Iterator[SimulatedPlant]:
     for machine in (FURNACE, COMPRESSOR):
         link = PlantLink(plant, machine)
         link.publish(json.dumps({"ts": AT_MS, "values": VALUES[machine["type"]]}))
-        link.flush(timeout_seconds=20)
+        link.flush(timeout_seconds=WAIT_SECONDS)
         assert link.is_connected
     yield plant
     plant.close()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from paho.mqtt.enums import CallbackAPIVersion
 
+from iiot_site.demo import simulator as simulating
 from iiot_site.demo.demo_file import DemoFile, write_demo_file
 from iiot_site.demo.links import MqttLink, open_link
 from iiot_site.demo.plant import VERSION
@@ -25,7 +25,8 @@ from protocols.amqp.consumer import connection_parameters
 from protocols.amqp.topology import declare_topology
 from protocols.broker_address import BrokerAddress, parse_amqp_url, parse_mqtt_url
 from protocols.codecs.json import decode_telemetry
-from tests.platform import free_port
+from tests.ports import free_port
+from tests.waiting import WAIT_SECONDS, wait_until
 
 TOPIC = "t/acme/simulated-pump/telemetry"
 
@@ -35,6 +36,11 @@ def broker(settings: LazySettings) -> BrokerAddress:
     if not settings.MQTT_URL:
         pytest.skip("no MQTT broker")
     return parse_mqtt_url(settings.MQTT_URL)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulating, "CONNECT_SECONDS", WAIT_SECONDS)
 
 
 @pytest.fixture
@@ -65,16 +71,13 @@ class Ear:
         self._client.connect(broker.host, broker.port)
         self._client.subscribe(topics)
         self._client.loop_start()
-        assert subscribed.wait(10)
+        assert subscribed.wait(WAIT_SECONDS)
 
     def say(self, topic: str, payload: str) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(10)
+        self._client.publish(topic, payload, qos=1).wait_for_publish(WAIT_SECONDS)
 
     def wait_for(self, count: int) -> None:
-        deadline = time.monotonic() + 10
-        while len(self.heard) < count:
-            assert time.monotonic() < deadline, "nothing was heard"
-            time.sleep(0.02)
+        wait_until(lambda: len(self.heard) >= count)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -89,7 +92,7 @@ def test_it_sends_time_stamped_messages_until_told_to_stop(broker: BrokerAddress
     thread.start()
     ear.wait_for(5)
     simulator.request_stop()
-    thread.join(5)
+    thread.join(WAIT_SECONDS)
     simulator.close()
     ear.close()
     assert {topic for topic, _ in ear.heard} == {TOPIC}
@@ -202,10 +205,10 @@ def test_an_http_device_sends_with_its_token(content: DemoFile) -> None:
         content["http"] = f"http://127.0.0.1:{server.server_port}"
         link = open_link({**content["tenants"]["acme"]["devices"][1], "protocol": "http", "token": "a.b"}, content)
         link.publish("{}")
-        link.flush(timeout_seconds=10)
+        link.flush(timeout_seconds=WAIT_SECONDS)
         link.close()
         server.shutdown()
-        thread.join(10)
+        thread.join(WAIT_SECONDS)
     assert received == [("/api/v1/telemetry", "Bearer a.b", b"{}")]
 
 
@@ -232,8 +235,8 @@ def test_a_coap_device_sends_what_it_keeps_as_soon_as_somebody_answers(content: 
     entry: Any = {**content["tenants"]["acme"]["devices"][1], "protocol": "coap", "token": "a.b", "topic": "/t"}
     link = open_link(entry, content)
     link.publish("{}")
-    link.flush(timeout_seconds=10)
+    link.flush(timeout_seconds=WAIT_SECONDS)
     link.close()
     done.set()
-    thread.join(10)
+    thread.join(WAIT_SECONDS)
     assert received == [b"{}"]

@@ -5,7 +5,6 @@ import contextlib
 import os
 import queue
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from iiot_site.supervisor.ports import PortBook
 from iiot_site.supervisor.probes import address_of
 from iiot_site.supervisor.servers import ServerContext
 from iiot_site.supervisor.supervisor import Supervisor
+from tests.waiting import WAIT_SECONDS, wait_until
 
 PUMP, FAN, OTHERS_PUMP = "acme/pump", "acme/fan", "globex/pump"
 
@@ -72,18 +72,18 @@ class Client:
     def connect(self) -> "Client":
         self.paho.connect("127.0.0.1", self._port, keepalive=30)
         self.paho.loop_start()
-        wait_for(lambda: self.result is not None)
+        wait_until(lambda: self.result is not None)
         return self
 
     def subscribe(self, *filters: str) -> "Client":
         for topic_filter in filters:
             self._subscribed = False
             self.paho.subscribe(topic_filter, qos=1)
-            wait_for(lambda: self._subscribed)
+            wait_until(lambda: self._subscribed)
         return self
 
     def publish(self, topic: str, payload: bytes = b"x", *, retain: bool = False) -> None:
-        self.paho.publish(topic, payload, qos=1, retain=retain).wait_for_publish(5)
+        self.paho.publish(topic, payload, qos=1, retain=retain).wait_for_publish(WAIT_SECONDS)
 
     def close(self) -> None:
         self.paho.disconnect()
@@ -93,18 +93,11 @@ class Client:
         """Return what came, up to the topic that is sure to come."""
         messages: list[tuple[str, bytes]] = []
         while last not in [topic for topic, _ in messages]:
-            messages.append(self.received.get(timeout=5))
+            messages.append(self.received.get(timeout=WAIT_SECONDS))
         return messages
 
     def topics_until(self, last: str) -> list[str]:
         return [topic for topic, _ in self.messages_until(last)]
-
-
-def wait_for(is_true: Callable[[], bool], *, seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.01)
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +113,7 @@ async def running_broker(root: Path, source: Source) -> AsyncIterator[Broker]:
         broker = Broker(server, supervisor)
         broker.write_logins(PUMP, FAN, OTHERS_PUMP)
         (spec,) = server.processes()
-        await supervisor.wait_ready(supervisor.start_server(replace(spec)), timeout_seconds=15)
+        await supervisor.wait_ready(supervisor.start_server(replace(spec)), timeout_seconds=WAIT_SECONDS)
         yield broker
 
 
@@ -151,15 +144,15 @@ def test_a_device_reaches_the_platform_and_the_platform_the_device(connect: Call
     platform = connect("iiot-platform").subscribe("t/+/+/telemetry")
     pump = connect(PUMP).subscribe("t/acme/pump/commands")
     pump.publish("t/acme/pump/telemetry", b"1")
-    assert platform.received.get(timeout=5) == ("t/acme/pump/telemetry", b"1")
+    assert platform.received.get(timeout=WAIT_SECONDS) == ("t/acme/pump/telemetry", b"1")
     platform.publish("t/acme/pump/commands", b"start")
-    assert pump.received.get(timeout=5) == ("t/acme/pump/commands", b"start")
+    assert pump.received.get(timeout=WAIT_SECONDS) == ("t/acme/pump/commands", b"start")
 
 
 def test_a_shared_subscription_delivers(connect: Callable[..., Client]) -> None:
     platform = connect("iiot-platform").subscribe("$share/listeners/t/+/+/telemetry")
     connect(PUMP).publish("t/acme/pump/telemetry", b"2")
-    assert platform.received.get(timeout=5) == ("t/acme/pump/telemetry", b"2")
+    assert platform.received.get(timeout=WAIT_SECONDS) == ("t/acme/pump/telemetry", b"2")
 
 
 @pytest.mark.parametrize("password", ["wrong", ""])
@@ -221,7 +214,7 @@ def test_what_arrives_while_the_listener_is_away_is_kept_for_it(connect: Callabl
     back = connect("iiot-platform", client_id="listener", clean=False)
     missing = set(range(50))
     while missing:  # QoS 1: some may come twice
-        missing.discard(int(back.received.get(timeout=5)[1]))
+        missing.discard(int(back.received.get(timeout=WAIT_SECONDS)[1]))
 
 
 def test_another_device_with_the_same_client_id_gets_nothing_of_the_session(connect: Callable[..., Client], broker: Broker) -> None:
@@ -236,11 +229,11 @@ def test_another_device_with_the_same_client_id_gets_nothing_of_the_session(conn
 def test_logins_change_without_a_restart(connect: Callable[..., Client], broker: Broker) -> None:
     assert connect("acme/new").result != 0
     broker.write_logins(PUMP, FAN, OTHERS_PUMP, "acme/new")
-    wait_for(lambda: connect("acme/new").result == 0)
+    wait_until(lambda: connect("acme/new").result == 0)
     platform = connect("iiot-platform").subscribe("t/+/+/telemetry")
     device = connect("acme/new")
     broker.write_logins(PUMP, FAN, OTHERS_PUMP)
-    wait_for(lambda: connect("acme/new").result != 0)
+    wait_until(lambda: connect("acme/new").result != 0)
     device.paho.publish("t/acme/new/telemetry", qos=1)
     connect(PUMP).publish("t/acme/pump/telemetry")
     assert platform.topics_until("t/acme/pump/telemetry") == ["t/acme/pump/telemetry"]
@@ -249,17 +242,17 @@ def test_logins_change_without_a_restart(connect: Callable[..., Client], broker:
 def test_both_names_of_a_device_reach_its_topics_while_its_password_changes(broker: Broker, connect: Callable[..., Client]) -> None:
     broker.write_logins(PUMP, f"{PUMP}~2", FAN, OTHERS_PUMP)
     platform = connect("iiot-platform").subscribe("t/#")
-    wait_for(lambda: connect(f"{PUMP}~2").result == 0)
+    wait_until(lambda: connect(f"{PUMP}~2").result == 0)
     for username in (PUMP, f"{PUMP}~2"):
         connect(username).paho.publish("t/acme/fan/telemetry", b"not mine", qos=1)
         device = connect(username).subscribe("t/acme/pump/commands")
         device.publish("t/acme/pump/telemetry", username.encode())
         payloads: list[bytes] = []
         while username.encode() not in payloads:  # others' retained messages come first
-            payloads.append(platform.received.get(timeout=5)[1])
+            payloads.append(platform.received.get(timeout=WAIT_SECONDS)[1])
         assert b"not mine" not in payloads
         platform.publish("t/acme/pump/commands", b"go")
-        assert device.received.get(timeout=5) == ("t/acme/pump/commands", b"go")
+        assert device.received.get(timeout=WAIT_SECONDS) == ("t/acme/pump/commands", b"go")
     broker.write_logins(f"{PUMP}~2", FAN, OTHERS_PUMP)
-    wait_for(lambda: connect(PUMP).result != 0)
+    wait_until(lambda: connect(PUMP).result != 0)
     broker.write_logins(PUMP, FAN, OTHERS_PUMP)

@@ -18,11 +18,12 @@ from iiot_site.supervisor.errors import AlreadyRunningError, StepFailedError
 from iiot_site.supervisor.guardian import marked_processes
 from iiot_site.supervisor.servers import with_death_signal
 from iiot_site.supervisor.supervisor import Supervisor
+from tests.waiting import WAIT_SECONDS, wait_until, wait_until_async
 
 PROJECT = Path(__file__).resolve().parents[3]
 # A process with a child of its own in the same session, as a Celery worker has.
-POOL = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+POOL = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); time.sleep(600)"
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 
 
 def spec_of(supervisor: Supervisor, name: str, code: str) -> ProcessSpec:
@@ -33,13 +34,6 @@ def spec_of(supervisor: Supervisor, name: str, code: str) -> ProcessSpec:
 
 def supervise(folder: Path) -> Supervisor:
     return Supervisor(DataFolder(folder), console=Console(to_stderr=True), env=dict(os.environ))
-
-
-def wait_until_gone(mark: str, *, seconds: float) -> list[int]:
-    deadline = time.monotonic() + seconds
-    while (left := marked_processes(mark)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
 
 
 def test_the_delay_doubles_up_to_five_seconds_and_starts_anew_after_a_steady_minute() -> None:
@@ -53,13 +47,12 @@ def test_the_delay_doubles_up_to_five_seconds_and_starts_anew_after_a_steady_min
 def test_a_crashed_process_is_started_again_and_its_state_is_written_down(tmp_path: Path) -> None:
     async def story() -> None:
         async with supervise(tmp_path) as supervisor:
-            child = supervisor.start_process(spec_of(supervisor, "sleeper", "import time; time.sleep(60)"))
-            await supervisor.wait_ready(child, timeout_seconds=5)
+            child = supervisor.start_process(spec_of(supervisor, "sleeper", "import time; time.sleep(600)"))
+            await supervisor.wait_ready(child, timeout_seconds=WAIT_SECONDS)
             first = child.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            while child.pid in (None, first) or not child.ready.is_set():
-                await asyncio.sleep(0.02)
+            await wait_until_async(lambda: child.pid not in (None, first) and child.ready.is_set())
             status = json.loads((tmp_path / "run" / "status.json").read_text())["sleeper"]
             assert (status["state"], status["pid"], status["restarts"]) == ("ready", child.pid, 1)
 
@@ -70,23 +63,24 @@ def test_a_crashed_process_is_started_again_and_its_state_is_written_down(tmp_pa
 def test_a_process_that_never_serves_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     async def story() -> None:
         async with supervise(tmp_path) as supervisor:
-            spec = spec_of(supervisor, "broken", "print('no such table', flush=True); import time; time.sleep(60)")
+            spec = spec_of(supervisor, "broken", "print('no such table', flush=True); import time; time.sleep(600)")
             never = ProcessSpec(**{**vars(spec), "is_ready": lambda: asyncio.sleep(0, result=False)})
-            await supervisor.wait_ready(supervisor.start_process(never), timeout_seconds=0.5)
+            child = supervisor.start_process(never)
+            await wait_until_async(lambda: spec.log.exists() and "no such table" in spec.log.read_text())
+            await supervisor.wait_ready(child, timeout_seconds=0.1)
 
     with pytest.raises(StepFailedError, match=r"(?s)broken does not come up.*no such table"):
         asyncio.run(story())
 
 
 def test_a_program_that_does_not_exist_is_tried_again_rather_than_fatal(tmp_path: Path) -> None:
-    async def story() -> State:
+    async def story() -> None:
         async with supervise(tmp_path) as supervisor:
             spec = ProcessSpec(name="gone", argv=("/nonexistent",), log=tmp_path / "gone.log", cwd=tmp_path, env=supervisor.env)
             child = supervisor.start_process(spec)
-            await asyncio.sleep(0.2)
-            return child.state
+            await wait_until_async(lambda: child.state == State.WAITING)
 
-    assert asyncio.run(story()) == State.WAITING
+    asyncio.run(story())
 
 
 def test_stopping_ends_a_process_that_ignores_sigterm_and_the_workers_of_a_pool(tmp_path: Path) -> None:
@@ -94,40 +88,39 @@ def test_stopping_ends_a_process_that_ignores_sigterm_and_the_workers_of_a_pool(
         async with supervise(tmp_path) as supervisor:
             pool = supervisor.start_process(spec_of(supervisor, "pool", POOL))
             stubborn = supervisor.start_process(spec_of(supervisor, "stubborn", STUBBORN))
-            while not stubborn.spec.log.exists() or "up" not in stubborn.spec.log.read_text():
-                await asyncio.sleep(0.02)
-            await supervisor.wait_ready(pool, timeout_seconds=5)
+            await wait_until_async(lambda: stubborn.spec.log.exists() and "up" in stubborn.spec.log.read_text())
+            await supervisor.wait_ready(pool, timeout_seconds=WAIT_SECONDS)
             started = time.monotonic()
         return supervisor.run_id, time.monotonic() - started
 
     run_id, seconds = asyncio.run(story())
     assert not marked_processes(f"IIOT_SUPERVISOR_RUN={run_id}")
-    assert seconds < 10
+    assert seconds < WAIT_SECONDS  # both would go on for ten minutes
 
 
 def test_nothing_survives_a_killed_supervisor_and_the_folder_is_free_again(tmp_path: Path) -> None:
     program = f"""
 import asyncio, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_children import POOL, STUBBORN, Path, spec_of, supervise
+from test_children import POOL, STUBBORN, WAIT_SECONDS, Path, spec_of, supervise
+from tests.waiting import WAIT_SECONDS
 async def main():
     async with supervise(Path({str(tmp_path)!r})) as supervisor:
         for name, code in (("pool", POOL), ("stubborn", STUBBORN)):
-            await supervisor.wait_ready(supervisor.start_process(spec_of(supervisor, name, code)), timeout_seconds=5)
+            await supervisor.wait_ready(supervisor.start_process(spec_of(supervisor, name, code)), timeout_seconds=WAIT_SECONDS)
         print(supervisor.run_id, flush=True)
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
 asyncio.run(main())
 """
     env = {**os.environ, "PYTHONPATH": str(PROJECT)}
     with subprocess.Popen([sys.executable, "-c", program], env=env, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         mark = f"IIOT_SUPERVISOR_RUN={supervisor.stdout.readline().strip()}"
-        while len(marked_processes(mark)) < 3:
-            time.sleep(0.02)
+        wait_until(lambda: len(marked_processes(mark)) >= 3)
         with pytest.raises(AlreadyRunningError, match=str(supervisor.pid)):
             asyncio.run(supervise(tmp_path).__aenter__())
         supervisor.kill()
-    assert wait_until_gone(mark, seconds=12) == []
+    wait_until(lambda: not marked_processes(mark))
 
     async def start_again() -> None:
         async with supervise(tmp_path):
@@ -139,17 +132,16 @@ asyncio.run(main())
 def test_leftovers_of_a_supervisor_whose_guardian_died_too_are_ended_at_the_next_start(tmp_path: Path) -> None:
     env = {**os.environ, "IIOT_SUPERVISOR_RUN": "former", "IIOT_DATA_DIR": str(tmp_path)}
     foreign = {**os.environ, "IIOT_SUPERVISOR_RUN": "other", "IIOT_DATA_DIR": f"{tmp_path}-of-somebody-else"}
-    argv = [sys.executable, "-c", "import time; time.sleep(60)"]
+    argv = [sys.executable, "-c", "import time; time.sleep(600)"]
 
     async def start() -> None:
         async with supervise(tmp_path):
             pass
 
     with subprocess.Popen(argv, env=env) as leftover, subprocess.Popen(argv, env=foreign) as stranger:
-        while not marked_processes("IIOT_SUPERVISOR_RUN=former") or not marked_processes("IIOT_SUPERVISOR_RUN=other"):
-            time.sleep(0.02)
+        wait_until(lambda: all(marked_processes(f"IIOT_SUPERVISOR_RUN={run}") for run in ("former", "other")))
         asyncio.run(start())
-        assert leftover.wait(timeout=5) == -signal.SIGTERM
+        assert leftover.wait(WAIT_SECONDS) == -signal.SIGTERM
         assert stranger.poll() is None
         stranger.kill()
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from iiot_site.supervisor.fork_server import REQUEST_BYTES, ForkServer, Request
 from iiot_site.supervisor.forks import Forks
 from iiot_site.supervisor.guardian import end_marked
 from iiot_site.supervisor.supervisor import Supervisor
+from tests.waiting import WAIT_SECONDS, wait_until_async
 
 PROJECT = Path(__file__).resolve().parents[3]
 TELL = """
@@ -33,7 +33,7 @@ told = {"words": sys.argv, "is_leader": os.getsid(0) == os.getpid(), "name": Pat
 print(json.dumps(told), flush=True)
 sys.exit(3)
 """
-SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 
 
 class Plant:
@@ -47,7 +47,7 @@ class Plant:
     async def load(self) -> Child:
         log = self.folder / "log" / "loader.log"
         loader = self.supervisor.start_process(self.forks.spec(name="loader", log=log, cwd=PROJECT, env=self.supervisor.env))
-        await self.supervisor.wait_ready(loader, timeout_seconds=10)
+        await self.supervisor.wait_ready(loader, timeout_seconds=WAIT_SECONDS)
         return loader
 
     def spec(self, name: str, code: str, *words: str) -> ProcessSpec:
@@ -102,12 +102,11 @@ def test_a_fork_is_started_again_like_any_process_and_stopped_with_the_superviso
         async with plant.supervisor:
             await plant.load()
             child = plant.supervisor.start_process(plant.spec("sleeper", SLEEP))
-            await plant.supervisor.wait_ready(child, timeout_seconds=5)
+            await plant.supervisor.wait_ready(child, timeout_seconds=WAIT_SECONDS)
             first = child.pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
-            while child.pid in (None, first):
-                await asyncio.sleep(0.02)
+            await wait_until_async(lambda: child.pid not in (None, first))
             assert child.pid is not None
             return child.pid
 
@@ -121,15 +120,14 @@ def test_a_killed_fork_server_takes_its_processes_along_and_all_come_up_again(tm
         async with plant.supervisor:
             loader = await plant.load()
             child = plant.supervisor.start_process(plant.spec("sleeper", SLEEP))
-            await plant.supervisor.wait_ready(child, timeout_seconds=5)
+            await plant.supervisor.wait_ready(child, timeout_seconds=WAIT_SECONDS)
             first = child.pid
             assert first is not None
             assert loader.pid is not None
             os.kill(loader.pid, signal.SIGKILL)
-            while child.pid in (None, first):
-                await asyncio.sleep(0.02)
-            assert not Path(f"/proc/{first}").exists()
-            await plant.supervisor.wait_ready(child, timeout_seconds=5)
+            await wait_until_async(lambda: child.pid not in (None, first))
+            await wait_until_async(lambda: not Path(f"/proc/{first}").exists())
+            await plant.supervisor.wait_ready(child, timeout_seconds=WAIT_SECONDS)
 
     asyncio.run(story())
     assert "sleeper      stopped (SIGKILL); again in 1 s" in capsys.readouterr().err
@@ -155,7 +153,7 @@ def test_a_fork_server_that_can_make_no_process_says_so_and_lives_on(monkeypatch
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     async def story() -> None:
-        forks, (ours, theirs) = Forks("wave", answer_seconds=5), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        forks, (ours, theirs) = Forks("wave", answer_seconds=WAIT_SECONDS), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         forks._link = ours
         forks._loaded.set()
@@ -188,7 +186,7 @@ print(len(os.listdir("/proc/self/task")), [link for link in links if link.starts
 
 
 def test_processes_of_the_platform_get_less_time_to_end_than_servers(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     argv, mark = [sys.executable, "-c", code], f"IIOT_SUPERVISOR_RUN={tmp_path}"
     env = {**os.environ, "IIOT_SUPERVISOR_RUN": str(tmp_path)}
     with (
@@ -198,20 +196,18 @@ def test_processes_of_the_platform_get_less_time_to_end_than_servers(tmp_path: P
         for process in (own, server):
             assert process.stdout is not None
             process.stdout.readline()
-        ended = {}
-        ending = subprocess.Popen([sys.executable, "-c", f"from iiot_site.supervisor.guardian import *; end_marked({mark!r})"], cwd=PROJECT)
-        for name, process in (("own", own), ("server", server)):
-            assert process.wait(10) == -signal.SIGKILL
-            ended[name] = time.monotonic()
-        ending.wait()
-    assert ended["own"] < ended["server"] - 1
+        end = f"from iiot_site.supervisor.guardian import *; end_marked({mark!r}, term_seconds={2 * WAIT_SECONDS})"
+        ending = subprocess.Popen([sys.executable, "-c", end], cwd=PROJECT)
+        assert own.wait(WAIT_SECONDS) == -signal.SIGKILL
+        assert server.poll() is None
+        server.kill()
+        assert ending.wait(WAIT_SECONDS) == 0
     assert end_marked(mark)
 
 
 def test_the_end_of_a_process_is_seen_while_the_fork_server_hangs_and_that_is_ended(tmp_path: Path) -> None:
     async def story() -> tuple[int, int, int | None]:
         plant = Plant(tmp_path)
-        plant.forks = Forks("wave", answer_seconds=0.5)
         async with plant.supervisor:
             loader = await plant.load()
             spec = plant.spec("sleeper", SLEEP)
@@ -219,16 +215,15 @@ def test_the_end_of_a_process_is_seen_while_the_fork_server_hangs_and_that_is_en
             process = await plant.forks.fork(spec, log)
             assert loader.pid is not None
             before = loader.pid
+            plant.forks._answer_seconds = 0.1
             os.kill(before, signal.SIGSTOP)
             os.kill(process.pid, signal.SIGKILL)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_SECONDS):
                 ended = await process.wait()
             for _ in range(2):
                 with pytest.raises(OSError, match="does not answer"):
                     await plant.forks.fork(spec, log)
-            async with asyncio.timeout(20):
-                while loader.pid in {None, before}:
-                    await asyncio.sleep(0.05)
+            await wait_until_async(lambda: loader.pid not in {None, before})
             os.close(log)
             return ended, before, loader.pid
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,9 @@ from iiot_site.supervisor.guardian import marked_processes
 from iiot_site.supervisor.plan import WebAddress
 from iiot_site.supervisor.stamps import Stamps, digest_of
 from iiot_site.supervisor.up import run_up
+from tests.platform import START_SECONDS
+from tests.ports import free_port
+from tests.waiting import WAIT_SECONDS, wait_until, wait_until_async
 
 PROJECT = Path(__file__).resolve().parents[3]
 NOT_OURS = (
@@ -41,13 +43,6 @@ def environment(**changes: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in NOT_OURS} | {"IIOT_PG_FAST": "1", **changes}
 
 
-@pytest.fixture
-def http_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
 def read_status(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         status: dict[str, dict[str, Any]] = json.loads((folder / "run" / "status.json").read_text())
@@ -61,12 +56,9 @@ def is_ready(folder: Path, *names: str) -> bool:
     return all(status.get(name, {}).get("state") == "ready" for name in names)
 
 
-async def until(is_true: Callable[[], bool], work: asyncio.Task[int], *, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert not work.done(), "the supervisor ended"
-        assert time.monotonic() < deadline, "timed out"
-        await asyncio.sleep(0.1)
+async def until(is_true: Callable[[], bool], work: asyncio.Task[int], *, seconds: float = WAIT_SECONDS) -> None:
+    await wait_until_async(lambda: work.done() or is_true(), seconds=seconds)
+    assert not work.done(), "the supervisor ended"
 
 
 def get_status_code(url: str) -> int:
@@ -76,25 +68,25 @@ def get_status_code(url: str) -> int:
 
 
 @pytest.mark.slow
-def test_the_platform_comes_up_heals_stops_and_comes_up_again(tmp_path: Path, http_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_platform_comes_up_heals_stops_and_comes_up_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    http_port = free_port()
     changed = environment(IIOT_HTTP_PORT=str(http_port))
     processes = ("web", "worker", "beat", "listen-mqtt", "simulate")
 
-    async def first_run() -> float:
+    async def first_run() -> int:
         work = asyncio.create_task(run_up(base=PROJECT, folder=DataFolder(tmp_path), environment=changed))
-        await until(lambda: is_ready(tmp_path, *processes), work, seconds=60)
+        await until(lambda: is_ready(tmp_path, *processes), work, seconds=START_SECONDS)
         assert await asyncio.to_thread(get_status_code, f"http://127.0.0.1:{http_port}/health/live") == 200
         assert (tmp_path / "demo.json").exists()
         listener = read_status(tmp_path)["listen-mqtt"]["pid"]
         os.kill(listener, signal.SIGKILL)
-        await until(lambda: read_status(tmp_path)["listen-mqtt"]["restarts"] == 1, work, seconds=10)
-        await until(lambda: is_ready(tmp_path, "listen-mqtt"), work, seconds=20)
+        await until(lambda: read_status(tmp_path)["listen-mqtt"]["restarts"] == 1, work)
+        await until(lambda: is_ready(tmp_path, "listen-mqtt"), work)
         os.kill(os.getpid(), signal.SIGINT)
-        started = time.monotonic()
-        assert await work == 0
-        return time.monotonic() - started
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await work
 
-    assert asyncio.run(first_run()) < 10
+    assert asyncio.run(first_run()) == 0
     assert marked_processes("IIOT_SUPERVISOR_RUN=", f"IIOT_DATA_DIR={tmp_path}") == []
     assert {entry["state"] for entry in read_status(tmp_path).values()} <= {"stopped", "off"}
     output = capsys.readouterr().out
@@ -112,10 +104,7 @@ def test_the_platform_comes_up_heals_stops_and_comes_up_again(tmp_path: Path, ht
         assert third.returncode == 1
         assert f"Already running: process {second.pid}" in third.stderr
         second.kill()
-    deadline = time.monotonic() + 12
-    while marked_processes("IIOT_SUPERVISOR_RUN=", f"IIOT_DATA_DIR={tmp_path}"):
-        assert time.monotonic() < deadline, "something survived the supervisor"
-        time.sleep(0.1)
+    wait_until(lambda: not marked_processes("IIOT_SUPERVISOR_RUN=", f"IIOT_DATA_DIR={tmp_path}"))
 
 
 def test_a_taken_port_is_named_with_the_variable_that_changes_it(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,9 @@ from protocols.login_sync import LoginSync
 from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
+from tests.ports import free_port
 from tests.protocols.amqp.conftest import Publisher, RunListener
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 from tests.web_server import run_web_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -59,16 +59,14 @@ class Rabbit:
             runner.run(asyncio.sleep(0.1))
             return is_true()
 
-        wait_until(look, seconds=60)
+        wait_until(look)
 
 
 @contextlib.asynccontextmanager
 async def running_rabbit(root: Path) -> AsyncIterator[Rabbit]:
     folder = DataFolder(root)
     [candidate, *_] = find_candidates(AMQP)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        web_port = probe.getsockname()[1]
+    web_port = free_port()
     async with Supervisor(folder, console=Console(to_stderr=True), env={**os.environ, "IIOT_HTTP_PORT": str(web_port)}) as supervisor:
         ports = PortBook(folder.run / "ports.json")
         choice = Choice(AMQP, Source.SYSTEM, candidate.program)
@@ -78,7 +76,7 @@ async def running_rabbit(root: Path) -> AsyncIterator[Rabbit]:
         children = []
         for spec in server.processes():
             children.append(supervisor.start_server(spec))
-            await supervisor.wait_ready(children[-1], timeout_seconds=40)
+            await supervisor.wait_ready(children[-1], timeout_seconds=WAIT_SECONDS)
         yield Rabbit(server, web_port=web_port, child=children[-1])
 
 

@@ -59,7 +59,7 @@ class Client:
     def close(self) -> None:
         self.wait(self.context.shutdown())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
+        self._thread.join(WAIT_SECONDS)
         self.loop.close()
 
 
@@ -107,7 +107,7 @@ def client() -> Iterator[Client]:
 class Wire:
     """A socket that sends any datagram."""
 
-    def __init__(self, port: int, *, seconds: float = 2.0) -> None:
+    def __init__(self, port: int, *, seconds: float = WAIT_SECONDS) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.settimeout(seconds)
         self._socket.connect(("127.0.0.1", port))

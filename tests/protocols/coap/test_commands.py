@@ -23,7 +23,7 @@ from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.coap.conftest import Client, RunListener, Wire, address, issue_token, observe, protect
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -136,7 +136,7 @@ def test_a_command_is_sent_when_the_device_has_acknowledged_the_notification(acm
     query = f"k={token}".encode()
     get = struct.pack("!BBH", 0x42, 0x01, 1) + b"\xaa\xbb" + b"\x60" + b"\x51c" + bytes([0x4D, len(query) - 13]) + query
     with run_listener() as listener:
-        wire = Wire(listener.port, seconds=10)
+        wire = Wire(listener.port)
         first = wire.ask(get)
         assert first is not None
         assert first[1] == 0x45  # 2.05
@@ -162,7 +162,7 @@ def test_too_many_questions_at_once_hold_up_nobody_else(
     is_open = threading.Event()
 
     def wait_and_load(sender: Any) -> Any:
-        is_open.wait(10)
+        is_open.wait(WAIT_SECONDS)
         return commands.load_commands(sender)
 
     slow = Matter(name="commands", load=wait_and_load, describe=commands.describe, note=commands.note_sent)

@@ -16,7 +16,7 @@ from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.coap.conftest import RunListener, values
 from tests.protocols.coap.test_commands import queue
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 CLIENT = os.environ.get("IIOT_COAP_CLIENT", "")
 pytestmark = [
@@ -36,7 +36,7 @@ def test_libcoap_sends_reads_observes_and_answers_with_the_file_that_we_show(
 
     def run(port: int, path: str, *arguments: str, keys: str = "keys,sequence") -> str:
         command = [CLIENT, "-E", keys, *arguments, f"coap://127.0.0.1:{port}/{path}"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_SECONDS, check=True)
         return done.stdout + done.stderr
 
     now_ms = int(timezone.now().timestamp() * 1000)

@@ -21,6 +21,7 @@ from protocols.pipeline import process_messages
 from telemetry.models import IngestLedger, RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
+from tests.ports import free_port
 from tests.protocols.coap.conftest import Client, RunListener, Wire, issue_token, post_datagram, values
 from tests.waiting import wait_until
 
@@ -242,10 +243,9 @@ def test_a_repeated_request_gets_the_same_answer_and_is_stored_once(acme: Tenant
 
 
 def test_a_request_that_a_former_process_stored_is_recognised(acme: Tenant, token: str, run_listener: RunListener) -> None:
-    wire = None
-    with run_listener() as listener:
-        port = listener.port
-        wire = Wire(port)
+    port = free_port()
+    wire = Wire(port)
+    with run_listener(port=port):
         assert wire.ask(post_datagram(token, b'{"temperature": 5}', mid=77)) is not None
     with run_listener(port=port):
         assert wire.ask(post_datagram(token, b'{"temperature": 5}', mid=77)) == b"\x62\x44\x00\x4d\xaa\xbb"

@@ -18,6 +18,7 @@ from protocols.modbus.listener import log_loop_error
 from protocols.modbus.poller import Poller
 from protocols.types import RawMessage
 from tests.protocols.modbus.devices import make_hostile, pump, reply, serve, simulate
+from tests.waiting import wait_until_async
 
 REGISTERS = (
     RegisterSpec("running", "coil", 0, 1, "bool"),
@@ -41,7 +42,7 @@ def resolver() -> Iterator[ThreadPoolExecutor]:
 
 
 def target(port: int, *registers: RegisterSpec, **details: Any) -> ModbusTarget:
-    settings = {"connection_id": 1, "device": "pump-7", "unit_id": 1, "interval_seconds": 0.1, "timeout_seconds": 0.4, **details}
+    settings = {"connection_id": 1, "device": "pump-7", "unit_id": 1, "interval_seconds": 0.1, "timeout_seconds": 30, **details}
     return ModbusTarget(host=settings.pop("host", "127.0.0.1"), port=port, registers=registers or REGISTERS, **settings)
 
 
@@ -65,10 +66,8 @@ class Running:
             found.append({metric: value for part in parts for metric, value in part["values"].items()})
         return found
 
-    async def until(self, is_true: Callable[[], bool], *, seconds: float = 20) -> None:
-        async with asyncio.timeout(seconds):
-            while not is_true():
-                await asyncio.sleep(0.01)
+    async def until(self, is_true: Callable[[], bool]) -> None:
+        await wait_until_async(is_true)
 
 
 @asynccontextmanager
@@ -96,7 +95,7 @@ async def test_all_tables_and_types_are_read_and_handed_on_as_one_message(resolv
     assert message.source == f"modbus://127.0.0.1:{port}/1"
     for part in json.loads(message.payload):
         taken_at = datetime.fromtimestamp(part["ts"] / 1000, UTC)
-        assert timedelta(0) <= message.received_at - taken_at < timedelta(seconds=1)
+        assert timedelta(0) <= message.received_at - taken_at < timedelta(minutes=1)
     assert (report.state, report.error) == ("connected", "")
 
 
@@ -104,23 +103,35 @@ async def test_an_address_that_is_not_there_is_named_and_the_others_are_read(res
     wrong = RegisterSpec("wrong", "holding", 6, 1, "int16")
     async with simulate(pump()) as port, polling_of(target(port, *REGISTERS, wrong), resolver) as running:
         await running.until(lambda: running.poller.report.error.startswith("holding 6: "))
-        await running.until(lambda: len(running.values[-1]) == 6)
-        assert running.poller.report.state == "connected"
+        await running.until(lambda: len(running.values[-1]) == 6 and running.poller.report.state == "connected")
         assert running.poller.report.error == "holding 6: illegal data address (Modbus exception 2)"
 
 
-async def test_the_source_time_is_the_middle_of_the_request(resolver: ThreadPoolExecutor) -> None:
+class Clock:
+    """Stands still but for what a test lets pass."""
+
+    passed_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed_seconds
+
+    def time(self) -> float:
+        return 1_800_000_000 + self.passed_seconds
+
+
+async def test_the_source_time_is_the_middle_of_the_request(resolver: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(polling, "time", clock)
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             request = await reader.readexactly(12)
-            await asyncio.sleep(0.3)
+            clock.passed_seconds += 10
             writer.write(reply(request, 1))
 
     async with serve(answer) as port, polling_of(target(port, REGISTERS[2]), resolver) as running:
         await running.until(lambda: bool(running.messages))
-        [message] = running.messages[:1]
-    taken_at = datetime.fromtimestamp(json.loads(message.payload)["ts"] / 1000, UTC)
-    assert timedelta(seconds=0.1) < message.received_at - taken_at < timedelta(seconds=0.25)
+    assert json.loads(running.messages[0].payload)["ts"] == 1_800_000_005_000
 
 
 async def test_a_device_that_falls_silent_leaves_one_bad_value_and_is_polled_again_when_it_is_back(
@@ -134,17 +145,18 @@ async def test_a_device_that_falls_silent_leaves_one_bad_value_and_is_polled_aga
             if not is_silent:
                 writer.write(reply(request, 215))
 
-    async with serve(answer) as port, polling_of(target(port, REGISTERS[2]), resolver) as running:
+    async with serve(answer) as port, polling_of(target(port, REGISTERS[2], timeout_seconds=1), resolver) as running:
         await running.until(lambda: len(running.messages) >= 2)
+        bad = {"temperature": {"value": 21.5, "quality": "bad"}}
+        before = running.values.count(bad)  # none, unless the machine was too busy
         is_silent = True
         await running.until(lambda: running.poller.report.state == "failing")
-        await asyncio.sleep(1)
-        assert running.values.count({"temperature": {"value": 21.5, "quality": "bad"}}) == 1
-        assert "no answer within 0.4 s" in running.poller.report.error
+        await asyncio.sleep(1)  # for what should not come
+        assert running.values.count(bad) == before + 1
+        assert "no answer within 1 s" in running.poller.report.error
         silent_at = len(running.messages)
         is_silent = False
-        await running.until(lambda: len(running.messages) > silent_at + 1)
-        assert running.poller.report.state == "connected"
+        await running.until(lambda: len(running.messages) > silent_at + 1 and running.poller.report.state == "connected")
 
 
 async def test_a_device_that_hangs_up_after_each_answer_is_polled_all_the_same(resolver: ThreadPoolExecutor) -> None:
@@ -198,12 +210,12 @@ async def test_300_hostile_devices_crash_nothing_and_hold_up_nobody(resolver: Th
         tasks: list[asyncio.Task[None]] = []
         async with _serve_hostile(300) as ports:
             for number, bad_port in enumerate(ports):
-                running = Running(replace(target(bad_port, *wanted), device=f"bad-{number}"), resolver)
+                running = Running(replace(target(bad_port, *wanted, timeout_seconds=0.4), device=f"bad-{number}"), resolver)
                 hostile.append(running)
                 tasks.append(asyncio.create_task(running.poller.run()))
             try:
                 enough = len(good.messages) + 15  # 1.5 s on a quiet machine; asked in turn, the hostile ones alone would take 120 s
-                await good.until(lambda: len(good.messages) >= enough and not any(_is_waiting(running) for running in hostile), seconds=40)
+                await good.until(lambda: len(good.messages) >= enough and not any(_is_waiting(running) for running in hostile))
                 assert not any(task.done() for task in tasks)
             finally:  # servers wait for whoever is connected to them
                 for running, task in zip(hostile, tasks, strict=True):

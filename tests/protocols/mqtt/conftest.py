@@ -17,7 +17,7 @@ from iiot_site.lib.broker_logins import PLATFORM_USER, acl_text
 from iiot_site.lib.broker_password import hash_broker_password
 from protocols.broker_address import BrokerAddress, parse_mqtt_url
 from protocols.mqtt.listener import MqttListener
-from tests.platform import free_port
+from tests.ports import free_port
 from tests.protocols.running import running
 from tests.waiting import wait_until
 

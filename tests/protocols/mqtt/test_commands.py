@@ -21,7 +21,7 @@ from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.mqtt.conftest import RunListener, connect, disconnect
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -67,7 +67,7 @@ def state(tenant: Tenant) -> str:
 
 def say(client: paho.Client, channel: str, payload: str | dict[str, Any]) -> None:
     text = payload if isinstance(payload, str) else json.dumps(payload)
-    client.publish(f"t/acme/pump-7/{channel}", text, qos=1).wait_for_publish(10)
+    client.publish(f"t/acme/pump-7/{channel}", text, qos=1).wait_for_publish(WAIT_SECONDS)
 
 
 def test_a_command_reaches_the_device_at_once_and_its_answer_is_kept(
@@ -149,7 +149,7 @@ def test_the_last_will_is_recorded(acme: Tenant, broker: BrokerAddress, run_list
             device.loop_stop()
             wait_until(lambda: Device.objects.get().connection == "offline")
     cleaner = connect(broker)
-    cleaner.publish("t/acme/pump-7/status", b"", qos=1, retain=True).wait_for_publish(10)
+    cleaner.publish("t/acme/pump-7/status", b"", qos=1, retain=True).wait_for_publish(WAIT_SECONDS)
     disconnect(cleaner)
 
 

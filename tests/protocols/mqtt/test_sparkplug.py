@@ -16,7 +16,7 @@ from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.mqtt.conftest import RunListener
 from tests.protocols.sparkplug.test_naming import BIRTH, frame
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,7 +42,7 @@ def reasons(tenant: Tenant) -> list[str]:
 
 
 def publish(client: paho.Client, topic: str, payload: bytes) -> None:
-    client.publish(f"spBv1.0/acme/{topic}", payload, qos=1).wait_for_publish(10)
+    client.publish(f"spBv1.0/acme/{topic}", payload, qos=1).wait_for_publish(WAIT_SECONDS)
 
 
 def now_frame(seq: int, value: float, *, alias: int = 1) -> bytes:

@@ -16,7 +16,7 @@ from telemetry.models import RejectedMessage
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.mqtt.conftest import RunListener, connect, disconnect
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,7 +61,7 @@ def state(tenant: Tenant) -> DesiredState:
 
 
 def say(client: paho.Client, channel: str, payload: str) -> None:
-    client.publish(f"t/acme/pump-7/{channel}", payload, qos=1).wait_for_publish(10)
+    client.publish(f"t/acme/pump-7/{channel}", payload, qos=1).wait_for_publish(WAIT_SECONDS)
 
 
 def test_a_device_is_told_at_once_reports_and_is_told_again_when_it_asks(

@@ -34,7 +34,7 @@ from tests.conftest import MakeDevice
 from tests.devices.certificates import Identity, as_der, as_pem, make_identity
 from tests.platform import free_port
 from tests.protocols.running import running
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -65,7 +65,7 @@ class Site:
 
     def publish(self, identity: Identity | None, payload: str, *more: str) -> subprocess.CompletedProcess[str]:
         command = ["mosquitto_pub", *self.arguments(identity, *more), "-q", "1", "-t", TOPIC, "-m", payload]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
 
 
 @pytest.fixture
@@ -172,13 +172,13 @@ def test_nothing_that_comes_first_ends_the_door(site: Site, issue: Issue) -> Non
     context = ssl.create_default_context(cafile=site.folder / "ca.pem")
     for first in (b"GET / HTTP/1.1\r\n\r\n", b"\x10\xff\xff\xff\xff\x01", b"\x10\x02\x00\x04", b"\x10\xff\xff\x7f", b"\x30\x00"):
         with (
-            socket.create_connection(("127.0.0.1", site.port), 10) as plain,
+            socket.create_connection(("127.0.0.1", site.port), WAIT_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname="127.0.0.1") as tls,
         ):
             tls.sendall(first)
             assert tls.recv(100) == b""
     for first in (b"\x10\x00", b"", b"\x16\x03\x01\xff\xff" + b"x" * 100):
-        with socket.create_connection(("127.0.0.1", site.port), 10) as plain:
+        with socket.create_connection(("127.0.0.1", site.port), WAIT_SECONDS) as plain:
             plain.sendall(first)
     assert site.publish(pump, '{"temperature": 21.5}').returncode == 0
 
@@ -199,21 +199,21 @@ def test_a_tenant_whose_look_ups_hang_holds_up_no_other(site: Site, monkeypatch:
     def hang(slug: str, _: bytes) -> None:
         if slug == "acme":
             started.set()
-            over.wait(30)
+            over.wait(2 * WAIT_SECONDS)
 
     monkeypatch.setattr(tls_door, "find_login", hang)
     now = timezone.now()
     of_acme, of_globex = (make_identity(f"{slug}/pump-7", now=now, signer=site.authority) for slug in ("acme", "globex"))
     command = ["mosquitto_pub", *site.arguments(of_acme), "-t", TOPIC, "-m", "1"]
     waiting = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(tls_door.LOOKUPS_AT_ONCE + 1)]
-    started.wait(10)
+    assert started.wait(WAIT_SECONDS)
     try:
         assert "not authorised" in site.publish(of_globex, '{"temperature": 1}').stderr
         assert not over.is_set()
     finally:
         over.set()
         for one in waiting:
-            one.wait(20)
+            one.wait(WAIT_SECONDS)
 
 
 def test_who_connects_and_says_nothing_keeps_nobody_out(site: Site, issue: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_out(site: Site, issue: Issue
     monkeypatch.setattr(tls_door, "MAX_GREETING", 3)
     with contextlib.ExitStack() as silent:
         for _ in range(6):
-            silent.enter_context(socket.create_connection(("127.0.0.1", site.port), 10))
+            silent.enter_context(socket.create_connection(("127.0.0.1", site.port), WAIT_SECONDS))
         assert site.publish(pump, '{"temperature": 21.5}').returncode == 0
 
 
@@ -287,7 +287,10 @@ def test_a_new_certificate_of_the_server_is_taken_up_and_a_broken_one_is_not(
 
 def served_certificate(site: Site) -> bytes | None:
     context = ssl.create_default_context(cafile=site.folder / "ca.pem")
-    with socket.create_connection(("127.0.0.1", site.port), 10) as plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as tls:
+    with (
+        socket.create_connection(("127.0.0.1", site.port), WAIT_SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as tls,
+    ):
         return tls.getpeercert(binary_form=True)
 
 

@@ -18,7 +18,7 @@ from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.mqtt.conftest import connect, disconnect
 from tests.protocols.running import running
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 RunVersion5 = Callable[..., AbstractContextManager[MqttListener]]
@@ -56,7 +56,7 @@ def values(tenant: Tenant) -> list[float]:
 
 def publish(client: paho.Client, *numbers: int) -> None:
     for n in numbers:
-        client.publish("t/acme/pump-7/telemetry", json.dumps({"temperature": n}), qos=1).wait_for_publish(10)
+        client.publish("t/acme/pump-7/telemetry", json.dumps({"temperature": n}), qos=1).wait_for_publish(WAIT_SECONDS)
 
 
 def test_what_came_while_no_listener_ran_is_stored_later(

@@ -1,7 +1,6 @@
 """A plant's OPC UA server: asyncua's, on its own loop in a thread, with nodes that a test writes."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -14,16 +13,12 @@ from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.server import Server
 
 from protocols.opcua.identity import Identity, load_identity
+from tests.ports import free_port
+from tests.waiting import WAIT_SECONDS
 
 NAMESPACE = "http://plant.example/"
 USERNAME, PASSWORD = "platform", "plant-secret"
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class PlantUsers:
@@ -62,7 +57,7 @@ class PlantServer:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(timeout=20)
+        return future.result(timeout=WAIT_SECONDS)
 
     def start(self) -> "PlantServer":
         self.call(self._start())
@@ -76,7 +71,7 @@ class PlantServer:
     def close(self) -> None:
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=WAIT_SECONDS)
         self._loop.close()
 
     def add(self, name: str, value: Any, kind: ua.VariantType | None = None) -> str:

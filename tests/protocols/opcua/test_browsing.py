@@ -9,7 +9,8 @@ from connections.opcua_models import OpcUaNode, OpcUaServer
 from devices.models import Device
 from tenants.models import Tenant, User
 from tests.conftest import MakeApi, MakeBrowser
-from tests.protocols.opcua.plant import PlantServer, free_port
+from tests.ports import free_port
+from tests.protocols.opcua.plant import PlantServer
 
 API = "/api/v1/protocols/opcua-servers"
 

@@ -124,8 +124,8 @@ def test_the_listener_takes_them_all_and_every_one_is_in_the_ledger(
             plant.write("Odd", data)
             sent += 1
             if sent % 50 == 0:  # the server keeps a hundred per node until they are fetched
-                wait_until(lambda wanted=before + sent: received(acme) >= wanted, seconds=30)  # type: ignore[misc]  # bound at once
-    wait_until(lambda: received(acme) >= before + sent, seconds=30)
+                wait_until(lambda wanted=before + sent: received(acme) >= wanted)  # type: ignore[misc]  # bound at once
+    wait_until(lambda: received(acme) >= before + sent)
     assert sent >= 280
     assert received(acme) == before + sent
     assert {"not_finite", "invalid_shape", "text_too_long", "forbidden_character", "in_future"} <= set(reasons(acme))

@@ -76,10 +76,10 @@ def test_it_comes_back_after_the_server_was_restarted(plant: PlantServer, map_no
     map_node(plant.add("Temperature", 20.0))
     wait_until(lambda: readings(acme) == [(20.0, 0)])
     plant.stop()
-    wait_until(lambda: state_of(acme).state == "failing", seconds=20)
+    wait_until(lambda: state_of(acme).state == "failing")
     plant.start()
     plant.add("Temperature", 25.0)
-    wait_until(lambda: (25.0, 0) in readings(acme), seconds=30)
+    wait_until(lambda: (25.0, 0) in readings(acme))
     wait_until(lambda: (state_of(acme).state, state_of(acme).item_count) == ("connected", 1))
 
 
@@ -94,12 +94,12 @@ def test_a_changed_certificate_is_shown_and_not_trusted_until_somebody_accepts_i
     try:
         other.start()
         other.add("Temperature", 99.0)
-        wait_until(lambda: "another certificate" in state_of(acme).last_error, seconds=30)
+        wait_until(lambda: "another certificate" in state_of(acme).last_error)
         assert state_of(acme).offered_fingerprint in state_of(acme).last_error
         assert (99.0, 0) not in readings(acme)
         with tenant_context(acme):
             trust_certificate(server=OpcUaServer.objects.get(), fingerprint=state_of(acme).offered_fingerprint)
-        wait_until(lambda: (99.0, 0) in readings(acme), seconds=20)
+        wait_until(lambda: (99.0, 0) in readings(acme))
     finally:
         other.close()
 
@@ -113,7 +113,7 @@ def test_it_logs_in_with_a_password(
         plc.authentication, plc.username = "password", USERNAME
         save_opcua_server(server=plc, password=password)
     map_node(plant.add("Temperature", 20.0))
-    wait_until(lambda: state_of(acme).state == state and bool(state_of(acme).item_count or state_of(acme).last_error), seconds=20)
+    wait_until(lambda: state_of(acme).state == state and bool(state_of(acme).item_count or state_of(acme).last_error))
     assert password not in state_of(acme).last_error
     wait_until(lambda: readings(acme) == ([(20.0, 0)] if state == "connected" else []))
 
@@ -177,6 +177,6 @@ def test_a_device_whose_values_do_not_change_stays_online_while_its_server_is_he
         return pump.last_seen_at or datetime.min.replace(tzinfo=UTC)
 
     first = last_seen()
-    wait_until(lambda: last_seen() >= first + timedelta(seconds=4), seconds=20)
+    wait_until(lambda: last_seen() >= first + timedelta(seconds=4))
     assert pump.last_seen_via == "opcua"
     assert readings(acme) == [(20.0, 0)]

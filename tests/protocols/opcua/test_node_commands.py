@@ -67,14 +67,14 @@ def test_a_command_waits_for_its_server(
     monkeypatch.setattr("protocols.opcua.session.LAST_RETRY_SECONDS", 0.2)
     plant.stop()
     map_node("nsu=http://plant.example/;s=Speed", command="set_speed")
-    wait_until(lambda: state_of(acme).state == "failing", seconds=20)
+    wait_until(lambda: state_of(acme).state == "failing")
     speed = queue(acme, "set_speed", 7.0)
     with tenant_context(acme):
         wait_until(lambda: Command.objects.get().offer_at > timezone.now())  # tried, and put back
         assert find(acme, speed).state == "queued"
         plant.start()
         plant.add_writable("Speed", 0.0)
-        wait_until(lambda: state_of(acme).state == "connected", seconds=20)
+        wait_until(lambda: state_of(acme).state == "connected")
         Command.objects.update(offer_at=timezone.now())
         queue(acme, "set_speed", 8.0)  # wakes the dispatcher
         wait_until(lambda: find(acme, speed).state == "acknowledged")

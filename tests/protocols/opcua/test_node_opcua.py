@@ -20,8 +20,9 @@ from protocols.opcua.identity import Identity
 from protocols.opcua.listener import OpcUaListener
 from telemetry.models import Reading
 from tenants.models import Tenant
+from tests.ports import free_port
 from tests.protocols.opcua.conftest import readings, state_of
-from tests.protocols.opcua.plant import PASSWORD, USERNAME, free_port
+from tests.protocols.opcua.plant import PASSWORD, USERNAME
 from tests.protocols.running import running
 from tests.waiting import wait_until
 

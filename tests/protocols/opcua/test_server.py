@@ -30,7 +30,7 @@ from telemetry.types import NewReading
 from tenants.models import ApiKey, Tenant
 from tenants.services import issue_api_key, revoke_api_key
 from tests.conftest import MakeDevice
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until, wait_until_async
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +82,7 @@ async def running(identity: Identity) -> AsyncIterator[PlatformServer]:
 
 @asynccontextmanager
 async def connected(server: PlatformServer, identity: Identity, username: str, password: str) -> AsyncIterator[Client]:
-    client = Client(f"opc.tcp://127.0.0.1:{server.port}/iiot", timeout=10)
+    client = Client(f"opc.tcp://127.0.0.1:{server.port}/iiot", timeout=WAIT_SECONDS)
     client.application_uri = identity.application_uri
     await client.set_security(
         SecurityPolicyBasic256Sha256,
@@ -224,7 +224,7 @@ async def test_a_login_is_the_tenant_and_a_key_that_may_read(
 async def test_without_security_nobody_logs_in(pumps: dict[str, Device], acme: Tenant, platform_identity: Identity) -> None:
     key = await sync_to_async(issue_key)(acme, "telemetry:read")
     async with running(platform_identity) as server:
-        client = Client(f"opc.tcp://127.0.0.1:{server.port}/iiot")
+        client = Client(f"opc.tcp://127.0.0.1:{server.port}/iiot", timeout=WAIT_SECONDS)
         assert {endpoint.SecurityMode.name for endpoint in await client.connect_and_get_server_endpoints()} == {"SignAndEncrypt"}
         client.set_user("acme")
         client.set_password(key)
@@ -234,7 +234,7 @@ async def test_without_security_nobody_logs_in(pumps: dict[str, Device], acme: T
 
 
 async def ask_again_and_again(ask: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_SECONDS):
         while True:
             await ask()
             await asyncio.sleep(0.1)
@@ -258,7 +258,7 @@ async def test_anonymous_clients_are_let_in_where_the_installation_says_so(
 ) -> None:
     settings.IIOT_OPCUA_ANONYMOUS_TENANT = "acme"
     async with running(platform_identity) as server:
-        client = Client(f"opc.tcp://127.0.0.1:{server.port}/iiot")
+        client = Client(f"opc.tcp://127.0.0.1:{server.port}/iiot", timeout=WAIT_SECONDS)
         client.application_uri = client_identity.application_uri
         await client.set_security(
             SecurityPolicyBasic256Sha256,
@@ -301,7 +301,7 @@ async def test_a_client_that_announces_a_huge_message_is_hung_up_on(transactiona
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"HELF" + (2**31 - 1).to_bytes(4, "little") + b"x" * 200_000)
         with suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), WAIT_SECONDS) == b""
         writer.close()
 
 
@@ -315,9 +315,9 @@ def test_it_says_that_its_port_is_taken_and_takes_it_once_it_is_free(
         other.listen()
         settings.IIOT_OPCUA_PORT = other.getsockname()[1]
         thread.start()
-        wait_until(lambda: "IIOT_OPCUA_PORT" in thread.last_error, seconds=20)
-    wait_until(lambda: not thread.last_error, seconds=20)
-    with socket.create_connection(("127.0.0.1", settings.IIOT_OPCUA_PORT), timeout=5):
+        wait_until(lambda: "IIOT_OPCUA_PORT" in thread.last_error)
+    wait_until(lambda: not thread.last_error)
+    with socket.create_connection(("127.0.0.1", settings.IIOT_OPCUA_PORT), timeout=WAIT_SECONDS):
         pass
     thread.stop()
 
@@ -351,7 +351,7 @@ class _Heard:
         self.values.append(data.monitored_item.Value)
 
     async def wait(self, is_enough: Callable[[list[Any]], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not is_enough(self.values):
                 await asyncio.sleep(0.05)
 
@@ -383,9 +383,11 @@ async def test_connections_that_nobody_logs_in_on_lock_nobody_out(
         strangers = [
             await asyncio.open_connection("127.0.0.1", server.port, local_addr=(f"127.0.0.{host}", 0)) for host in (2, 3) for _ in range(12)
         ]
-        await asyncio.sleep(0.1)
-        refused = [reader.at_eof() or reader._transport.is_closing() for reader, _ in strangers]  # type: ignore[attr-defined]
-        assert sum(refused) >= 4  # two of each address
+
+        def count_refused() -> int:
+            return sum(reader.at_eof() or reader._transport.is_closing() for reader, _ in strangers)  # type: ignore[attr-defined]
+
+        await wait_until_async(lambda: count_refused() >= 4)  # two of each address
         async with connected(server, client_identity, "acme", key) as client:
             assert await names_below(await plant_node(client, "IIoT")) == ["acme"]
         for _, writer in strangers:

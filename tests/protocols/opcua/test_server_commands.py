@@ -20,6 +20,7 @@ from protocols.opcua.identity import Identity
 from tenants.models import ApiKey, Tenant
 from tests.conftest import MakeDevice
 from tests.protocols.opcua.test_server import client_identity, connected, issue_key, names_below, plant_node, running
+from tests.waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.slow
 __all__ = ["client_identity"]
@@ -116,7 +117,7 @@ async def test_uawrite_sends_a_command(
         node = ["-n", "ns=2;s=acme/pump-7/@commands/set_speed", "1450"]
         program = [str(Path(sys.executable).with_name("uawrite")), *login, *node]
         process = await asyncio.create_subprocess_exec(*program, stderr=asyncio.subprocess.PIPE)
-        _, errors = await asyncio.wait_for(process.communicate(), 20)
+        _, errors = await asyncio.wait_for(process.communicate(), WAIT_SECONDS)
         assert process.returncode == 0, errors.decode()
         assert await sync_to_async(commands)(acme) == [("set_speed", {"rpm": 1450}, "SCADA")]
 
