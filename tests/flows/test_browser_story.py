@@ -5,20 +5,21 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as BrowserTimeout
 
 from tests.flows.conftest import ConnectDevice
 from tests.platform import Platform
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
-SEEN_WITHIN_MS = 10_000
-expect.set_options(timeout=SEEN_WITHIN_MS)
+expect.set_options(timeout=WAIT_SECONDS * 1000)
 
 
 @dataclass
@@ -130,7 +131,8 @@ def test_an_incident_is_seen_and_taken_on_without_a_reload(
     pump.publish({"temperature": 50})
     expect(live_state(desk)).to_have_attribute("data-state", "lost")
     wait_until(lambda: platform.process_id("web") not in {0, web})
-    desk.get_by_role("button", name="Try now").click() if desk.locator("#connection-banner").is_visible() else None
-    expect(live_state(desk)).to_have_text("Live", timeout=30_000)
+    with suppress(BrowserTimeout):  # it may have tried by itself meanwhile
+        desk.get_by_role("button", name="Try now").click(timeout=500)
+    expect(live_state(desk)).to_have_text("Live")
     expect(value(desk, "temperature")).to_have_text("50")
-    expect(phone.locator("#incident .headline")).to_contain_text("Resolved", timeout=30_000)
+    expect(phone.locator("#incident .headline")).to_contain_text("Resolved")

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from tests.platform import FOREIGN_VARIABLES, ROOT, Platform
-from tests.waiting import wait_until
+from tests.ports import free_port
+from tests.waiting import WAIT_SECONDS, wait_until
 
 SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -22,8 +23,8 @@ def run_page(page: str, platform: Platform, *, blocks: int | None = None) -> str
     """Run the page's examples (or the first `blocks`) from the top of the repository, as the page assumes; return what they print."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN_VARIABLES}
     env |= {"IIOT_DATA_DIR": str(platform.folder)}
-    script = f"set -euo pipefail\n{shell_blocks(page, blocks)}"
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    script = f"set -euo pipefail\n{shell_blocks(page, blocks).replace('5020', str(free_port()))}"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, env=env, capture_output=True, text=True, timeout=3 * WAIT_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

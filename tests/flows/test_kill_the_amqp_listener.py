@@ -10,7 +10,7 @@ import pika
 import pytest
 
 from tests.platform import Platform
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def test_five_thousand_messages_are_five_thousand_readings(platform: Platform, m
         if number == MESSAGES // 2:
             kill_listener(platform, metric)
     connection.close()
-    wait_until(lambda: len(platform.values("furnace-2", metric)) >= MESSAGES)
+    wait_until(lambda: len(platform.values("furnace-2", metric)) >= MESSAGES, seconds=3 * WAIT_SECONDS)
     time.sleep(0.5)  # for what should not come
     assert sorted(platform.values("furnace-2", metric)) == list(range(MESSAGES))
 

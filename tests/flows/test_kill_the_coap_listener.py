@@ -54,6 +54,7 @@ def post(endpoint: socket.socket, server: tuple[str, int], datagram: bytes) -> i
 
 @pytest.mark.parametrize(("metric", "message"), [("untimed_coap", without_time), ("timed_coap", with_time)])
 def test_two_thousand_messages_are_two_thousand_readings(platform: Platform, metric: str, message: Callable[[int], object]) -> None:
+    first_id = 0 if message is without_time else MESSAGES  # the same port with the same id would be the same request again
     coap, token = platform.demo["coap"], platform.device_entry("tank-3")["token"]
     wait_until(lambda: platform.is_ready("listen-coap"))
     numbers, lock = iter(range(MESSAGES)), threading.Lock()
@@ -68,7 +69,7 @@ def test_two_thousand_messages_are_two_thousand_readings(platform: Platform, met
                     return codes
                 if number == MESSAGES // 2:
                     os.kill(platform.process_id("listen-coap"), signal.SIGKILL)
-                datagram = post_datagram(token, json.dumps(message(number)).encode(), mid=number)
+                datagram = post_datagram(token, json.dumps(message(number)).encode(), mid=first_id + number)
                 codes.append(post(endpoint, (coap["host"], coap["port"]), datagram))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:

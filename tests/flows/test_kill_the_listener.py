@@ -9,7 +9,7 @@ import pytest
 
 from tests.flows.conftest import ConnectDevice
 from tests.platform import Platform
-from tests.waiting import wait_until
+from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def test_five_thousand_messages_are_five_thousand_readings(
         device.publish(message(number), wait=False)
         if number == MESSAGES // 2:
             kill_listener(platform)
-    wait_until(lambda: len(platform.values("furnace-1", metric)) >= MESSAGES)
+    wait_until(lambda: len(platform.values("furnace-1", metric)) >= MESSAGES, seconds=3 * WAIT_SECONDS)
     time.sleep(0.5)  # for what should not come
     assert sorted(platform.values("furnace-1", metric)) == list(range(MESSAGES))
 

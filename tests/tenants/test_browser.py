@@ -11,7 +11,10 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tenants.models import Tenant, User
 from tests.conftest import MakeDevice
+from tests.waiting import WAIT_SECONDS
 from tests.web_server import run_web_server
+
+expect.set_options(timeout=WAIT_SECONDS * 1000)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -66,11 +69,11 @@ def test_the_admin_works_without_inline_scripts_and_styles(page: Page, complaint
 
 def test_swagger_ui_and_redoc_show_the_api(page: Page, complaints: list[str]) -> None:
     page.goto("/api/v1/docs/")
-    expect(page.get_by_text("/api/v1/auth/login", exact=True)).to_be_visible(timeout=30_000)  # the schema takes seconds
+    expect(page.get_by_text("/api/v1/auth/login", exact=True)).to_be_visible()  # the schema takes seconds
     page.emulate_media(color_scheme="dark")
     expect(page.locator("html.dark-mode")).to_be_attached()
     assert complaints == []
     page.goto("/api/v1/redoc/")
-    expect(page.get_by_role("heading", name="IIoT platform")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name="IIoT platform")).to_be_visible()
     # The theme's own logo lies on somebody else's server, and ReDoc has no favicon.
     assert [text for text in complaints if "logo-mini.svg" not in text and "404" not in text] == []

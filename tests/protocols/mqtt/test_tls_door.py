@@ -32,7 +32,7 @@ from telemetry.models import Reading
 from tenants.models import Tenant
 from tests.conftest import MakeDevice
 from tests.devices.certificates import Identity, as_der, as_pem, make_identity
-from tests.platform import free_port
+from tests.ports import free_port
 from tests.protocols.running import running
 from tests.waiting import WAIT_SECONDS, wait_until
 
