@@ -20,14 +20,20 @@ def database_now() -> datetime:
 
 
 def clock_offset() -> timedelta:
-    """Return how far the database's clock is ahead of this host's, measured within the last seconds."""
+    """Return how far the database's clock is ahead of this host's, measured within the last seconds.
+
+    No further than is certain: while a busy database takes seconds to answer, its clock may as well be ours.
+    """
     known = _measured.get("offset")
     if known is not None and time.monotonic() - known[0] < MEASURED_FOR_SECONDS:
         return known[1]
     before = datetime.now(UTC)
     there = database_now()
     after = datetime.now(UTC)
-    offset = there - (before + (after - before) / 2)
+    doubt = (after - before) / 2
+    offset = there - (before + doubt)
+    if abs(offset) <= doubt:
+        offset = timedelta(0)
     _measured["offset"] = (time.monotonic(), offset)
     return offset
 

@@ -56,7 +56,7 @@ def test_from_this_machine_it_tells_of_all_tenants_together(traffic: None, clien
     assert found["iiot_ingest_messages_total", "mqtt"] == 55
     assert found["iiot_listener_connected", "mqtt", "1"] == 1
     assert found["iiot_listener_processes", "mqtt"] == 1
-    assert found["iiot_listener_heartbeat_age_seconds", "mqtt", "1"] < 10
+    assert found["iiot_listener_heartbeat_age_seconds", "mqtt", "1"] < 60
     assert found["iiot_listener_commit_latency_seconds", "mqtt", "1", "0.99"] == 0.08
     assert found["iiot_cache_lookups_total", "mqtt", "1", "hit"] == 99
     assert (found["iiot_up", "database"], found["iiot_up", "redis"]) == (1, 1)

