@@ -221,6 +221,7 @@ IIOT_MAX_MESSAGE_BYTES = env.int("IIOT_MAX_MESSAGE_BYTES", default=256 * 1024)
 # What is kept, committed, of a tenant whose tables fail, until it can be stored; beyond it messages are refused.
 IIOT_HELD_MAX_BYTES = env.int("IIOT_HELD_MAX_BYTES", default=1024**3)
 IIOT_HELD_MAX_TOTAL_BYTES = env.int("IIOT_HELD_MAX_TOTAL_BYTES", default=8 * 1024**3)  # of all tenants together
+IIOT_HELD_MAX_AGE_DAYS = env.int("IIOT_HELD_MAX_AGE_DAYS", default=7)
 IIOT_DEVICE_MESSAGES_PER_SECOND = env.float("IIOT_DEVICE_MESSAGES_PER_SECOND", default=500.0)
 IIOT_TENANT_MESSAGES_PER_SECOND = env.float("IIOT_TENANT_MESSAGES_PER_SECOND", default=0.0)
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)

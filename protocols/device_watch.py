@@ -15,13 +15,14 @@ from iiot_site.lib.schemas import current_schema
 from protocols.device_incidents import LISTENER_GRACE, update_incidents
 from protocols.outages import Outages, load_down_listeners, load_outages, record_pulse
 from protocols.pulses import Pulse
-from protocols.selectors import find_backlog
+from protocols.selectors import find_held_gap
 from tenants.timers import hasten_timers
 
 LOOK_AT_LEAST_EVERY = timedelta(minutes=5)
 LOOK_AT_MOST_EVERY = timedelta(seconds=2)
 WAIT_FOR_GATEWAY = timedelta(seconds=10)
 WAIT_FOR_TABLES = timedelta(seconds=5)
+HELD_JUST_NOW = timedelta(seconds=30)
 WAIT_FOR_LISTENER = timedelta(seconds=60)
 
 
@@ -44,13 +45,16 @@ def _host() -> str:
 def watch_devices(*, now: datetime) -> datetime:
     """Look at the devices of the current tenant; return when to look next. `now` must not be later than the last beat.
 
-    Not while messages are held for it: what its devices sent is not known yet, so silence says nothing.
+    Not while its tables fail: what its devices sent until the last message that is held is not known, and is no silence.
     """
-    if find_backlog(tenant=slug_of_schema(current_schema())) is not None:
+    held = find_held_gap(tenant=slug_of_schema(current_schema()))
+    if held is not None and now - held.end < HELD_JUST_NOW:
         return now + WAIT_FOR_TABLES
     down = load_down_listeners(now=now)
     silent = list_silent(now=now, unheard=list(down))
     outages = load_outages(since=min((device.last_seen_at for device in silent), default=None))
+    if held is not None:
+        outages = outages.add_for_all(held)
     change_statuses(changes=_find_changes(silent, outages, now), now=now)
     is_waiting = update_incidents(down=down, now=now)
     push_statuses(current_schema(), take_untold_changes(now=now))

@@ -6,7 +6,7 @@ They are committed and hence acknowledged; the worker stores them later as if th
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 from django.conf import settings
@@ -25,10 +25,12 @@ logger = logging.getLogger(__name__)
 
 FULL = "tenant_unavailable"
 _FULL_DETAIL = "The organisation's tables fail, and as much is held for it as may be; the operator of the platform has to mend them."
+_END = datetime(9999, 12, 30, tzinfo=UTC)
 _TAKE_SQL = """
 SELECT id, message FROM (
     SELECT id, message, size, sum(size) OVER (ORDER BY received_at, id) AS total FROM (
-        SELECT id, message, size, received_at FROM protocols_heldmessage WHERE tenant = %s ORDER BY received_at, id LIMIT %s
+        SELECT id, message, size, received_at FROM protocols_heldmessage WHERE tenant = %s AND received_at < %s
+        ORDER BY received_at, id LIMIT %s
     ) AS next
 ) AS counted WHERE total - size < %s ORDER BY total
 """
@@ -83,36 +85,62 @@ def hold_messages(
 
 
 @dataclass(frozen=True, slots=True)
+class TakenRows:
+    """Messages that were held, as they were kept."""
+
+    messages: Sequence[bytes]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """Messages that were held, and by their places the time that each one's values without a time have."""
 
     messages: Sequence[RawMessage]
     stamps: Mapping[int, datetime]
-    size: int
+    rows: TakenRows
 
 
-def take_held(*, tenant: str, limit: int, max_bytes: int) -> Taken:
-    """Delete and return the oldest messages, at least one where there is any: in the transaction that stores them.
+def take_rows(*, tenant: str, limit: int, max_bytes: int, before: datetime = _END) -> TakenRows:
+    """Delete and return the oldest messages, at least one where any was received earlier than `before`.
 
     None while another transaction has taken some of the tenant's. `note_stored` ends that transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"held {tenant}"])
         if not cursor.fetchone()[0]:
-            return Taken((), {}, 0)
-        cursor.execute(_TAKE_SQL, [tenant, limit, max_bytes])
+            return TakenRows((), 0)
+        cursor.execute(_TAKE_SQL, [tenant, before, limit, max_bytes])
         found = [(number, bytes(message)) for number, message in cursor.fetchall()]
     if found:
         HeldMessage.objects.filter(pk__in=[number for number, _ in found]).delete()
-    messages = [msgspec.msgpack.decode(message, type=RawMessage) for _, message in found]
+    return TakenRows([message for _, message in found], sum(len(message) for _, message in found))
+
+
+def take_held(*, tenant: str, limit: int, max_bytes: int) -> Taken:
+    """Take the oldest messages as `take_rows` does, in the transaction that stores them.
+
+    Raises:
+        msgspec.MsgspecError: a version that knew messages otherwise held one of them.
+    """
+    rows = take_rows(tenant=tenant, limit=limit, max_bytes=max_bytes)
+    messages = [msgspec.msgpack.decode(message, type=RawMessage) for message in rows.messages]
     return Taken(
         [replace(message, received_at=put_on_own_clock(message.received_at)) for message in messages],
         {index: message.received_at for index, message in enumerate(messages)},
-        sum(len(message) for _, message in found),
+        rows,
     )
 
 
-def note_stored(taken: Taken, *, tenant: str) -> None:
+def decode_held(message: bytes) -> RawMessage | None:
+    """Return a message with its time by the database's clock; None where it cannot be read."""
+    try:
+        return msgspec.msgpack.decode(message, type=RawMessage)
+    except msgspec.MsgspecError:
+        return None
+
+
+def note_stored(taken: TakenRows, *, tenant: str) -> None:
     """Take them off the backlog. Last in the transaction: listeners that hold more of the tenant wait for the backlog's row."""
     backlog = HeldBacklog.objects.filter(tenant=tenant)
     backlog.update(messages=F("messages") - len(taken.messages), bytes=F("bytes") - taken.size)

@@ -37,6 +37,10 @@ class Outages:
         """Return when devices of this listener could not be heard, until now."""
         return merge_gaps([*self.gaps.get("", []), *self.gaps.get(name, [])])
 
+    def add_for_all(self, gap: Gap) -> "Outages":
+        """Return them with one more in which no device could be heard."""
+        return Outages({**self.gaps, "": [*self.gaps.get("", []), gap]})
+
 
 @transaction.atomic
 def record_pulse(*, pulse: Pulse) -> Interval | None:

@@ -7,8 +7,11 @@ import psycopg
 from django.db import Error, connection, transaction
 from django.utils import timezone
 
+from iiot_site.lib.clock import database_now
 from protocols.handoff import Committed, hand_on_now
+from protocols.held_expiry import expire_held
 from protocols.held_messages import list_backlogs, note_failure, note_stored, take_held
+from protocols.models import HeldBacklog
 from protocols.pipeline import process_messages
 from protocols.progress import Progress
 from tenants.models import Tenant
@@ -22,8 +25,11 @@ LOCK_SECONDS = 0.5  # it comes again every five seconds, and other tenants wait 
 
 
 def put_back_all() -> int:
-    """Store what is held of every tenant that can take it; return how many messages. Who cannot does not stop the others."""
-    return sum(_put_back_tenant(backlog.tenant) for backlog in list_backlogs())
+    """Store what is held of every tenant that can take it; return how many messages. Who cannot does not stop the others.
+
+    What waited for too long is refused afterwards, see `held_expiry`.
+    """
+    return sum(_put_back_tenant(backlog) for backlog in list_backlogs())
 
 
 def _may_store(slug: str) -> bool:
@@ -32,8 +38,8 @@ def _may_store(slug: str) -> bool:
     return tenant is None or tenant.status == Tenant.Status.ACTIVE
 
 
-def _put_back_tenant(slug: str) -> int:
-    total = 0
+def _put_back_tenant(backlog: HeldBacklog) -> int:
+    slug, total = backlog.tenant, 0
     try:
         while _may_store(slug) and (count := put_back_some(slug=slug)):
             total += count
@@ -43,6 +49,11 @@ def _put_back_tenant(slug: str) -> int:
         logger.warning("messages of %s stay held: %s", slug, error)
     if total:
         logger.info("%d held messages of %s were put back", total, slug)
+    try:
+        expire_held(slug=slug, since=backlog.since, now=database_now())
+    except (Error, psycopg.Error) as error:
+        connection.close()
+        logger.warning("old messages of %s stay held: %s", slug, error)
     return total
 
 
@@ -59,7 +70,7 @@ def put_back_some(*, slug: str) -> int:
         taken = take_held(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
         if taken.messages:
             process_messages(messages=taken.messages, now=timezone.now(), hand_on=committed.append, progress=Progress(taken.stamps))
-            note_stored(taken, tenant=slug)
+            note_stored(taken.rows, tenant=slug)
     for part in committed:
         hand_on_now(part)
     return len(taken.messages)

@@ -6,10 +6,15 @@ from itertools import count
 
 import pytest
 from django.utils import timezone
+from django_tenants.utils import tenant_context
 
+from devices.models import Device
 from protocols import deliveries, receipt_times
 from protocols.resolution import clear_caches
 from protocols.types import Delivery, RawMessage
+from tenants.models import Tenant
+from tests.conftest import MakeDevice
+from tests.protocols.trouble import Door
 
 MakeMessage = Callable[..., RawMessage]
 
@@ -50,3 +55,17 @@ def make_message(now: datetime) -> MakeMessage:
         return RawMessage(tenant, device, raw, now - age, "mqtt", f"t/{tenant}/{device}/telemetry", delivery)
 
     return make
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def pumps(acme: Tenant, globex: Tenant, make_device: MakeDevice) -> dict[str, Device]:
+    found = {}
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            found[tenant.slug] = make_device("pump-7")
+    return found

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import LazySettings
 from django_tenants.utils import tenant_context
 
 from alerting.models import Incident
@@ -11,7 +12,7 @@ from devices.models import Device, DeviceType, OfflineSeverity
 from devices.services import record_activity, save_device
 from protocols import device_watch
 from protocols.device_watch import beat, watch_devices
-from protocols.models import HeldBacklog, ListenerState, OutageGap, PlatformPulse
+from protocols.models import HeldBacklog, HeldMessage, ListenerState, OutageGap, PlatformPulse
 from protocols.outages import record_door_pulse
 from protocols.services import Heartbeat, record_heartbeat
 from tenants.models import Tenant, Timer
@@ -332,8 +333,51 @@ def test_nobody_is_silent_while_messages_of_the_tenant_are_held(world: World, ma
     world.run(MINUTE)
     backlog = HeldBacklog.objects.create(tenant="acme", since=world.now, messages=1)
     world.talking = []
-    world.run(HOUR)
-    assert "offline" not in world.told
+    for _ in range(20):
+        HeldMessage.objects.create(tenant="acme", received_at=world.now, size=1, message=b"")
+        world.run(MINUTE)
+    assert world.told == ["online"]
     backlog.delete()
     world.run(MINUTE)
     assert world.told[-1] == "offline"
+
+
+def test_a_backlog_that_nobody_can_store_hides_no_silence_that_came_after_it(world: World, make_device: MakeDevice) -> None:
+    talking, silent = make_device("pump-7").pk, make_device("pump-8").pk
+    world.talking = [talking, silent]
+    world.run(MINUTE)
+    HeldBacklog.objects.create(tenant="acme", since=world.now, messages=1)
+    HeldMessage.objects.create(tenant="acme", received_at=world.now + 20 * MINUTE, size=1, message=b"")
+    world.talking = []
+    world.run(20 * MINUTE)
+    world.talking = [talking]
+    world.run(4 * MINUTE)
+    assert set(world.told) == {"online"}, "what is held may be theirs"
+    world.run(20 * MINUTE)
+    assert Device.objects.get(pk=talking).status == "online"
+    assert Device.objects.get(pk=silent).status == "offline"
+
+
+def test_tables_that_nobody_mends_hide_silence_for_as_long_as_messages_are_kept(
+    world: World, make_device: MakeDevice, settings: LazySettings
+) -> None:
+    settings.IIOT_HELD_MAX_AGE_DAYS = 1
+    device = make_device("pump-7").pk
+    world.talking = [device]
+    world.run(MINUTE)
+    HeldBacklog.objects.create(tenant="acme", since=world.now - timedelta(days=1), messages=1)
+    HeldMessage.objects.create(tenant="acme", received_at=world.now + 20 * MINUTE, size=1, message=b"")
+    world.talking = []
+    world.run(20 * MINUTE)
+    assert Device.objects.get(pk=device).status == "offline"
+
+
+def test_what_is_held_of_another_tenant_hides_nothing(world: World, make_device: MakeDevice) -> None:
+    device = make_device("pump-7").pk
+    world.talking = [device]
+    world.run(MINUTE)
+    HeldBacklog.objects.create(tenant="globex", since=world.now, messages=1)
+    HeldMessage.objects.create(tenant="globex", received_at=world.now + 20 * MINUTE, size=1, message=b"")
+    world.talking = []
+    world.run(20 * MINUTE)
+    assert Device.objects.get(pk=device).status == "offline"

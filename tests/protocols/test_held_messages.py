@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,15 +11,14 @@ import pytest
 from django.conf import LazySettings
 from django.db import DatabaseError, OperationalError, connection
 from django.utils import timezone
-from django_tenants.utils import schema_context, tenant_context
+from django_tenants.utils import tenant_context
 from msgspec.structs import replace
 
 from devices.models import Device
 from iiot_site.lib import clock
 from iiot_site.lib.lock_waits import impatience
 from protocols import pipeline, putting_back
-from protocols.handoff import Committed
-from protocols.holding import FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, LOCK_SECONDS, RETRY_LOCK_SECONDS, Holding
+from protocols.holding import FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, LOCK_SECONDS, RETRY_LOCK_SECONDS
 from protocols.models import HeldBacklog, HeldMessage, UnroutedCount
 from protocols.progress import Progress
 from protocols.putting_back import put_back_all
@@ -31,60 +30,12 @@ from telemetry.services import store_readings
 from telemetry.types import StoreOutcome
 from tenants.models import Tenant, User
 from tenants.services import set_suspended
-from tests.conftest import MakeBrowser, MakeDevice
+from tests.conftest import MakeBrowser
 from tests.protocols.conftest import MakeMessage
+from tests.protocols.trouble import Door, readings_away, values_of
 from tests.waiting import WAIT_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Door:
-    """Stands for a listener: its clock can be moved, and what it hands on is kept."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.errors: list[str] = []
-        self.committed: list[Committed] = []
-        self._holding = Holding(report=self.errors.append, clock=lambda: self.seconds)
-
-    def take(self, *messages: RawMessage, uncovered: frozenset[int] = frozenset(), progress: Progress | None = None) -> BatchOutcome:
-        return pipeline.process_messages(
-            messages=messages,
-            now=timezone.now(),
-            hand_on=self.committed.append,
-            uncovered=uncovered,
-            progress=progress,
-            holding=self._holding,
-        )
-
-
-@pytest.fixture
-def door() -> Door:
-    return Door()
-
-
-@pytest.fixture
-def pumps(acme: Tenant, globex: Tenant, make_device: MakeDevice) -> dict[str, Device]:
-    found = {}
-    for tenant in (acme, globex):
-        with tenant_context(tenant):
-            found[tenant.slug] = make_device("pump-7")
-    return found
-
-
-@contextmanager
-def readings_away(tenant: Tenant) -> Iterator[None]:
-    """Take the tenant's table of readings away, as a migration that went wrong would."""
-    with schema_context(tenant.schema_name), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE telemetry_reading RENAME TO reading_away")
-    yield
-    with schema_context(tenant.schema_name), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE reading_away RENAME TO telemetry_reading")
-
-
-def values_of(tenant: Tenant) -> list[float | None]:
-    with tenant_context(tenant):
-        return list(Reading.objects.order_by("ts").values_list("value", flat=True))
 
 
 def test_a_tenant_without_its_table_stops_no_other_and_loses_nothing(

@@ -1,0 +1,108 @@
+"""Gives up on messages that were held for too long: a suspended organisation's, of tables that nobody mends, unreadable ones.
+
+Nothing goes uncounted: they are in their tenant's ledger as `held_too_long`, with a row per device among its rejected
+messages. Where not even the ledger can be written they are among the messages that no tenant took.
+"""
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django_tenants.utils import tenant_context
+
+from protocols.held_messages import decode_held, note_stored, take_rows
+from protocols.resolution import resolve_devices
+from protocols.services import count_unrouted, record_refused_messages
+from protocols.types import RawMessage
+from telemetry.types import NewRejection
+from tenants.models import Tenant
+
+logger = logging.getLogger(__name__)
+
+REASON = "held_too_long"
+UNREADABLE_LISTENER = "held"
+AT_ONCE = 2_000
+AT_ONCE_BYTES = 2 * 1024 * 1024
+BATCHES_AT_MOST = 50  # in one turn; the next comes in seconds
+LOCK_SECONDS = 0.5
+
+
+def expire_held(*, slug: str, since: datetime, now: datetime) -> int:
+    """Refuse what a tenant sent more than `IIOT_HELD_MAX_AGE_DAYS` ago; return how many messages.
+
+    `since` is when the first of them was held. Times are by the database's clock.
+
+    Raises:
+        django.db.Error: the shared tables fail.
+    """
+    before = now - timedelta(days=settings.IIOT_HELD_MAX_AGE_DAYS)
+    if since >= before:
+        return 0
+    total, has_ledger = 0, True
+    for _ in range(BATCHES_AT_MOST):
+        count, has_ledger = _expire_some(slug, before, now, has_ledger=has_ledger)
+        total += count
+        if count == 0:
+            break
+    if total:
+        logger.warning("%d messages of %s were held for more than %d days and are refused", total, slug, settings.IIOT_HELD_MAX_AGE_DAYS)
+    return total
+
+
+@transaction.atomic
+def _expire_some(slug: str, before: datetime, now: datetime, *, has_ledger: bool) -> tuple[int, bool]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+    taken = take_rows(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES, before=before)
+    if not taken.messages:
+        return 0, has_ledger
+    readable = [message for message in map(decode_held, taken.messages) if message is not None]
+    if unreadable := len(taken.messages) - len(readable):
+        count_unrouted(listener=UNREADABLE_LISTENER, messages=unreadable, now=now)
+    has_ledger = has_ledger and _enter_in_ledger(slug, readable, now)
+    if not has_ledger:
+        for listener, count in Counter(message.protocol for message in readable).items():
+            count_unrouted(listener=listener, messages=count, now=now)
+    note_stored(taken, tenant=slug)
+    return len(taken.messages), has_ledger
+
+
+def _enter_in_ledger(slug: str, messages: Sequence[RawMessage], now: datetime) -> bool:
+    """Tell whether the tenant's own tables took them."""
+    tenant = Tenant.objects.filter(slug=slug).first()
+    if tenant is None:
+        return False
+    by_listener: dict[str, list[RawMessage]] = defaultdict(list)
+    for message in messages:
+        by_listener[message.protocol].append(message)
+    try:
+        with tenant_context(tenant), transaction.atomic():
+            for group in by_listener.values():
+                rejections = _reject(tenant.schema_name, group)
+                record_refused_messages(rejections=rejections, now=now, reasons=[REASON] * len(group))
+    except DatabaseError as exc:
+        logger.warning("the ledger of %s cannot say what was held for too long: %s", slug, exc)
+        return False
+    return True
+
+
+def _reject(schema: str, messages: Sequence[RawMessage]) -> list[NewRejection]:
+    """Make one row for each device, which shows its oldest message."""
+    by_device: dict[str, list[RawMessage]] = defaultdict(list)
+    for message in messages:
+        by_device[message.device].append(message)
+    known = resolve_devices(schema, set(by_device))
+    detail = f"The organisation could not take it for {settings.IIOT_HELD_MAX_AGE_DAYS} days: suspended, or its tables failed."
+    rejections = []
+    for key, group in by_device.items():
+        device, oldest = known.get(key), group[0]
+        more = f" (and {len(group) - 1} more messages)" if len(group) > 1 else ""
+        rejections.append(
+            NewRejection(
+                oldest.received_at, oldest.protocol, oldest.source, device.id if device else None, REASON, detail + more, oldest.payload
+            )
+        )
+    return rejections
