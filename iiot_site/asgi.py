@@ -3,6 +3,7 @@
 All with or without `/t/<slug>` before it.
 """
 
+import asyncio
 import os
 import re
 
@@ -21,6 +22,7 @@ from iiot_site.live_consumer import LiveConsumer  # noqa: E402 - models can be i
 from iiot_site.long_poll import LongPoll  # noqa: E402 - as above
 from iiot_site.web_handler import ThreadedHandler  # noqa: E402 - as above
 from iiot_site.web_pulse import start_web_pulse  # noqa: E402 - as above
+from protocols.web_door import web_door  # noqa: E402 - as above
 
 _LIVE_PATH = re.compile(r"(?:/t/(?P<slug>[^/]+))?/ws/live\Z")
 _http_application = LongPoll(ThreadedHandler())
@@ -45,12 +47,14 @@ async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISend
 
 
 async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Begin to say that this process serves, and end with the server."""
+    """Begin with the server to say that this process serves and to hand on what it stores, and end with it."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             start_web_pulse()
+            web_door.open()
             await send({"type": "lifespan.startup.complete"})
         else:
+            await asyncio.to_thread(web_door.close)
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -2,7 +2,7 @@
 
 Nothing here undoes what is stored, and where Redis is away that is logged and left: pages read the truth from the API,
 and rules read what they missed from the database with the next reading of the series, or by the sweep. A listener hands
-on in a thread of its own; a request over HTTP waits for it, as long as Redis takes or its time-outs allow.
+on in a thread of its own, and so does the web process (`protocols.web_door`).
 """
 
 import logging

@@ -30,6 +30,7 @@ from protocols.pipeline import process_messages
 from protocols.selectors import ALIVE_WITHIN
 from protocols.services import record_refused_messages
 from protocols.types import BatchOutcome, RawMessage, Refusal
+from protocols.web_door import web_door
 from telemetry.api.views import HistoryView
 from telemetry.types import NewRejection
 
@@ -163,7 +164,9 @@ def store_frame(body: bytes, *, codec: str, key: str, tenant: str, only: str | N
     if refusal is not None:
         record_refused_messages(rejections=[reject_body(body, refusal, now=now)], now=now)
         raise MessageRefusedError(refusal.reason, refusal.detail)
-    outcome = process_messages(messages=[RawMessage(tenant, key, body, now, "http", SOURCE, codec=codec)], now=now)
+    outcome = process_messages(
+        messages=[RawMessage(tenant, key, body, now, "http", SOURCE, codec=codec)], now=now, hand_on=web_door.hand_on
+    )
     raise_if_refused(outcome)
     return outcome
 
@@ -182,7 +185,7 @@ def store_envelopes(envelopes: Sequence[Envelope], *, tenant: str, only: str | N
             refusals.append(refusal)
             rejections.append(reject_body(msgspec.json.encode(envelope.content), refusal, now=now))
     messages = [RawMessage(tenant, e.device, msgspec.json.encode(e.content), now, "http", SOURCE, codec="json") for e in accepted]
-    outcome = process_messages(messages=messages, now=now)
+    outcome = process_messages(messages=messages, now=now, hand_on=web_door.hand_on)
     record_refused_messages(rejections=rejections, now=now)
     refusals += [Refusal(accepted[r.index].index, r.reason, r.detail, r.metric) for r in outcome.refusals]
     return BatchOutcome(outcome.stored, outcome.duplicates, sorted(refusals, key=lambda refusal: refusal.index))

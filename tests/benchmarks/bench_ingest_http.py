@@ -25,9 +25,7 @@ def web(application: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    with process(
-        "-m", "iiot_site.web_server", application, "--port", str(port), "--no-access-log", "--lifespan", "off", "--log-level", "error"
-    ):
+    with process("-m", "iiot_site.web_server", application, "--port", str(port), "--no-access-log", "--log-level", "error"):
         for _ in range(200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:

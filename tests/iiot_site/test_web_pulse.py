@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from iiot_site import asgi, web_pulse
 from protocols.models import DoorPulse, OutageGap
+from protocols.web_door import web_door
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,9 +31,11 @@ def test_without_the_database_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_it_begins_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[bool] = []
+    begun: list[str] = []
     sent: list[str] = []
-    monkeypatch.setattr(asgi, "start_web_pulse", lambda: begun.append(True))
+    monkeypatch.setattr(asgi, "start_web_pulse", lambda: begun.append("pulse"))
+    monkeypatch.setattr(web_door, "open", lambda: begun.append("door"))
+    monkeypatch.setattr(web_door, "close", lambda: begun.append("door closed"))
     messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
 
     async def receive() -> dict[str, str]:
@@ -42,4 +45,4 @@ async def test_it_begins_with_the_server(monkeypatch: pytest.MonkeyPatch) -> Non
         sent.append(message["type"])
 
     await asgi.application({"type": "lifespan"}, receive, send)  # type: ignore[arg-type]  # as little as it needs
-    assert (begun, sent) == ([True], ["lifespan.startup.complete", "lifespan.shutdown.complete"])
+    assert (begun, sent) == (["pulse", "door", "door closed"], ["lifespan.startup.complete", "lifespan.shutdown.complete"])
