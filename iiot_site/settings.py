@@ -104,12 +104,16 @@ _DATABASE_OPTIONS: dict[str, Any] = _DATABASE.get("OPTIONS", {})
 IIOT_PREPARED_STATEMENTS = env.int("IIOT_PREPARED_STATEMENTS", default=40 if environment.is_web_process else 400)
 # Nobody waits longer for an answer, and one who asks for too much must not keep the pool from the others.
 IIOT_QUERY_SECONDS = env.float("IIOT_QUERY_SECONDS", default=10.0)
+_SESSION = [_DATABASE_OPTIONS.get("options", "")]
+if IIOT_PREPARED_STATEMENTS:
+    # None of them depends on its parameters so much that a plan of its own each time would be worth making.
+    _SESSION.append("-c plan_cache_mode=force_generic_plan")
 if environment.is_web_process:
     _DATABASE_OPTIONS = {**_DATABASE_OPTIONS, "pool": _POOL_OPTIONS}
     if IIOT_QUERY_SECONDS:
         # Who waits for a lock holds a connection meanwhile, and they are for all tenants.
-        _LIMIT = f"-c statement_timeout={IIOT_QUERY_SECONDS * 1000:.0f} -c lock_timeout={min(IIOT_QUERY_SECONDS, 2.0) * 1000:.0f}"
-        _DATABASE_OPTIONS["options"] = f"{_DATABASE_OPTIONS.get('options', '')} {_LIMIT}".strip()
+        _SESSION.append(f"-c statement_timeout={IIOT_QUERY_SECONDS * 1000:.0f} -c lock_timeout={min(IIOT_QUERY_SECONDS, 2.0) * 1000:.0f}")
+_DATABASE_OPTIONS = {**_DATABASE_OPTIONS, "options": " ".join(filter(None, _SESSION))}
 DATABASES = {
     "default": {
         **_DATABASE,

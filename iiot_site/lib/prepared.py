@@ -2,7 +2,8 @@
 
 A statement names its tables with `{schema}`, which makes its text, and so its plan, the schema's own. PostgreSQL keeps a
 plan for one search path, so the path is set as for any other statement. psycopg keeps the `IIOT_PREPARED_STATEMENTS`
-used last on each connection; 0 prepares none, for a PgBouncer that does not know prepared statements.
+used last on each connection; 0 prepares none, for a PgBouncer that does not know prepared statements. That each is planned
+but once (`plan_cache_mode`) is an option of the connection, in the settings: a SET would go with a transaction that fails.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,9 +55,6 @@ def _set_up(raw: psycopg.Connection[Any]) -> None:
     if raw in _prepared_on:
         return
     raw.adapters.register_dumper(BinaryValue, _BinaryValueDumper)
-    if settings.IIOT_PREPARED_STATEMENTS:
-        # Nothing here depends on its parameters so much that a plan of its own each time would be worth making.
-        raw.execute("SET plan_cache_mode = force_generic_plan")
     raw.prepare_threshold = USES_BEFORE if settings.IIOT_PREPARED_STATEMENTS else None
     raw.prepared_max = settings.IIOT_PREPARED_STATEMENTS
     _prepared_on.add(raw)

@@ -63,3 +63,13 @@ def test_errors_are_djangos_and_a_rolled_back_block_leaves_it_usable(acme: Tenan
             with pytest.raises(IntegrityError), transaction.atomic():
                 execute_prepared("INSERT INTO {schema}.telemetry_rollupprogress (id) VALUES (1)", [])
             assert execute_prepared(COUNT, [BinaryValue(bytes(4))]) == [(acme.schema_name, 0)]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_statements_are_planned_once_also_after_the_first_transaction_failed(acme: Tenant) -> None:
+    with transaction.atomic():
+        count_in(acme)
+        transaction.set_rollback(True)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW plan_cache_mode")
+        assert cursor.fetchone()[0] == "force_generic_plan"
