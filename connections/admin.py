@@ -55,6 +55,7 @@ class ModbusRegisterMapAdmin(TenantModelAdmin):
     """Device types, each with its registers; the types themselves are made under Devices."""
 
     list_display = ["name", "register_count"]
+    list_before_template = "admin/connections/register_maps.html"
     search_fields = ["name"]
     fields = ["name"]
     readonly_fields = ["name"]

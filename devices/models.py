@@ -308,7 +308,7 @@ class DeviceCredential(models.Model):
     """How a device proves who it is. Secrets are shown once; only a hash is kept, or, where both sides need the key, a sealed copy."""
 
     class Kind(models.TextChoices):
-        TOKEN = "token", "Access token (HTTP)"
+        TOKEN = "token", "Access token (HTTP, CoAP)"
         MQTT = "mqtt", "Username and password (MQTT, AMQP)"
         X509 = "x509", "X.509 certificate"
         OSCORE = "oscore", "OSCORE keys (CoAP)"

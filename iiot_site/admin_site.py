@@ -44,6 +44,8 @@ def _obey_content_security_policy(request: HttpRequest, response: HttpResponse) 
 class PlatformAdminSite(UnfoldAdminSite):
     """Members inside a tenant, platform admins outside; nothing to see for others. Login is the platform's own page."""
 
+    index_title = "Administration"  # a site is a place of the plant here
+
     def has_permission(self, request: HttpRequest) -> bool:
         user = request.user
         if not user.is_authenticated or not user.is_active:

@@ -358,7 +358,8 @@ FORMAT_MODULE_PATH = "iiot_site.formats"
 # --- Admin
 UNFOLD = {
     "SITE_TITLE": "IIoT platform",
-    "SITE_HEADER": "IIoT platform",
+    "SITE_HEADER": lambda request: request.tenant.name if request.tenant else "IIoT platform",
+    "SITE_SUBHEADER": "Administration",
     "SITE_URL": reverse_lazy("home"),
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,

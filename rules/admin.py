@@ -91,6 +91,11 @@ class RuleAdmin(TenantModelAdmin):
         ("About", {"fields": ["version", "created_at", "updated_at"]}),
     ]
 
+    def get_fieldsets(self, request: HttpRequest, obj: Rule | None = None) -> Any:
+        """A rule that does not exist yet has no version and no dates."""
+        shown = super().get_fieldsets(request, obj)
+        return shown if obj else [part for part in shown if part[0] != "About"]
+
     @admin.display(description="Condition")
     def condition_text(self, rule: Rule) -> str:
         """Write the condition as one would say it."""

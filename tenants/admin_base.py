@@ -10,10 +10,12 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.core.paginator import Paginator
+from django.db.models import DurationField
 from django.http import Http404, HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
 COUNT_LIMIT = 10_000
+DURATION_HINT = "As hours:minutes:seconds (00:05:00), or a number of seconds."
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
@@ -44,6 +46,13 @@ class _PlatformModelAdmin(ModelAdmin):
         """Return what the address fills in, without what does not fit its field."""
         initial = super().get_changeform_initial_data(request)
         return {name: value for name, value in initial.items() if _fits(self.model, name, value)}
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Say how a duration is written: Django reads `90` as seconds and shows 00:01:30."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and isinstance(db_field, DurationField):
+            field.help_text = f"{field.help_text} {DURATION_HINT}".strip()
+        return field
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """Write nothing; see the module."""

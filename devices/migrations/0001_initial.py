@@ -502,7 +502,7 @@ class Migration(migrations.Migration):
                     "kind",
                     models.CharField(
                         choices=[
-                            ("token", "Access token (HTTP)"),
+                            ("token", "Access token (HTTP, CoAP)"),
                             ("mqtt", "Username and password (MQTT, AMQP)"),
                             ("x509", "X.509 certificate"),
                             ("oscore", "OSCORE keys (CoAP)"),

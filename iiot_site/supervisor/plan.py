@@ -1,5 +1,6 @@
 """The platform's processes: what to run, and how to know that each serves."""
 
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -76,7 +77,16 @@ class Plan:
         """Celery tasks."""
         argv = ["-m", "celery", "-A", "iiot_site", "--skip-checks", "worker", "-Q", _QUEUES, "--concurrency", "2", "-n", "worker@%h"]
         # Mingle and gossip only matter among several workers, and hold up the start by a second.
-        return self._forked("worker", [*argv, "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
+        spec = self._forked("worker", [*argv, "--without-mingle", "--without-gossip", "--loglevel", "INFO"])
+        temporary = self._folder.run / "worker-tmp"
+
+        def clear() -> None:
+            """Remove what a worker left that was ended by force: its pool has a folder for temporary files."""
+            spec.before_start()
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(mode=0o700)
+
+        return replace(spec, env={**spec.env, "TMPDIR": str(temporary)}, before_start=clear)
 
     def beat(self) -> ProcessSpec:
         """Celery's clock."""

@@ -33,7 +33,7 @@ STATUS_ICONS = {"online": "circle-check", "stale": "clock-pause", "offline": "wi
 STATUS_WORDS = {"online": "Online", "stale": "Stale", "offline": "Offline", "never": "Never seen"}
 CREDENTIAL_TAGS = {
     "valid": ("online", "circle-check", "Valid"),
-    "rotated": ("stale", "clock-pause", "Until it ends"),
+    "rotated": ("stale", "clock-pause", "Replaced, still valid"),
     "expired": ("offline", "alert-triangle", "Expired"),
     "revoked": ("never", "x", "Revoked"),
 }

@@ -36,6 +36,14 @@ def test_a_rule_is_added_with_form_fields(developer: Client, acme: Tenant, pump:
     assert (rule.condition, rule.device_id) == (HOT | {"clear_threshold": 75.0}, pump.pk)
 
 
+def test_a_new_rule_has_no_dates_and_the_page_names_the_tenant(developer: Client, acme: Tenant) -> None:
+    page = developer.get(f"{ADMIN}/rule/add/").content.decode()
+    assert "Created at" not in page
+    assert acme.name in page
+    types = developer.get("/t/acme/admin/devices/devicetype/add/").content.decode()
+    assert "As hours:minutes:seconds (00:05:00)" in types
+
+
 def test_the_form_offers_the_metrics_that_there_are(developer: Client, acme: Tenant, pump: Device) -> None:
     with tenant_context(acme):
         Metric.objects.create(device_type=pump.device_type, key="state", data_type="text")

@@ -78,6 +78,7 @@ def test_the_platform_comes_up_heals_stops_and_comes_up_again(tmp_path: Path, ca
         await until(lambda: is_ready(tmp_path, *processes), work, seconds=START_SECONDS)
         assert await asyncio.to_thread(get_status_code, f"http://127.0.0.1:{http_port}/health/live") == 200
         assert (tmp_path / "demo.json").exists()
+        assert list((tmp_path / "run" / "worker-tmp").iterdir()), "the worker's temporary files are not in /tmp"
         listener = read_status(tmp_path)["listen-mqtt"]["pid"]
         os.kill(listener, signal.SIGKILL)
         await until(lambda: read_status(tmp_path)["listen-mqtt"]["restarts"] == 1, work)
