@@ -184,6 +184,8 @@ CELERY_BEAT_SCHEDULE = {
     "warn-of-expiry": {"task": "protocols.tasks.warn_of_expiry_task", "schedule": 600.0, "options": {"expires": 600}},
     "put-back-held": {"task": "protocols.tasks.put_back_held_task", "schedule": 5.0, "options": {"expires": 5}},
     "trim-rejections": {"task": "telemetry.tasks.trim_rejections_task", "schedule": 60.0, "options": {"expires": 60}},
+    "thin-unrouted": {"task": "protocols.tasks.thin_unrouted_task", "schedule": 3600.0, "options": {"expires": 3600}},
+    "thin-ledger": {"task": "telemetry.tasks.thin_ledger_task", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 
 # --- Device protocols
@@ -228,6 +230,7 @@ IIOT_HELD_MAX_TOTAL_BYTES = env.int("IIOT_HELD_MAX_TOTAL_BYTES", default=8 * 102
 IIOT_HELD_MAX_AGE_DAYS = env.int("IIOT_HELD_MAX_AGE_DAYS", default=7)
 IIOT_DEVICE_MESSAGES_PER_SECOND = env.float("IIOT_DEVICE_MESSAGES_PER_SECOND", default=500.0)
 IIOT_TENANT_MESSAGES_PER_SECOND = env.float("IIOT_TENANT_MESSAGES_PER_SECOND", default=0.0)
+IIOT_LEDGER_MINUTES_KEPT_DAYS = env.int("IIOT_LEDGER_MINUTES_KEPT_DAYS", default=35)
 IIOT_MAX_READING_AGE_DAYS = env.int("IIOT_MAX_READING_AGE_DAYS", default=30)
 IIOT_MAX_READING_FUTURE_SECONDS = env.int("IIOT_MAX_READING_FUTURE_SECONDS", default=600)
 IIOT_REJECTED_MESSAGES_KEPT_COUNT = env.int("IIOT_REJECTED_MESSAGES_KEPT_COUNT", default=10_000)

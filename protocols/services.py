@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from protocols.meter import Load
@@ -97,6 +98,15 @@ INSERT INTO protocols_unroutedcount AS known (minute, listener, messages) VALUES
 ON CONFLICT (minute, listener) DO UPDATE SET messages = known.messages + excluded.messages
 """
 
+_THIN_UNROUTED_SQL = """
+WITH gone AS (
+    DELETE FROM protocols_unroutedcount WHERE minute < %s AND minute <> date_trunc('hour', minute, 'UTC') RETURNING *
+)
+INSERT INTO protocols_unroutedcount AS known (minute, listener, messages)
+SELECT date_trunc('hour', minute, 'UTC'), listener, sum(messages) FROM gone GROUP BY 1, 2
+ON CONFLICT (minute, listener) DO UPDATE SET messages = known.messages + excluded.messages
+"""
+
 
 def save_aliases(*, group: str, node: str, aliases: Mapping[int, str]) -> None:
     """Replace what an edge node has named."""
@@ -108,6 +118,13 @@ def count_unrouted(*, listener: str, messages: int, now: datetime) -> None:
     """Count messages that name no active tenant; they belong into no tenant's ledger."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_UNROUTED_SQL, [now, listener[:20], messages])
+
+
+def thin_unrouted(*, now: datetime) -> None:
+    """Merge what was counted by minute into hours, as `telemetry.ledger_thinning` does it with the tenants' ledgers."""
+    end = (now - timedelta(days=settings.IIOT_LEDGER_MINUTES_KEPT_DAYS)).replace(minute=0, second=0, microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(_THIN_UNROUTED_SQL, [end])
 
 
 def record_refused_messages(*, rejections: Sequence[NewRejection], now: datetime, reasons: Sequence[str] | None = None) -> None:

@@ -15,6 +15,7 @@ from iiot_site.lib.schemas import current_schema
 from protocols.device_watch import LOOK_AT_LEAST_EVERY, beat, watch_devices
 from protocols.expiry_warnings import warn_of_expiry
 from protocols.putting_back import put_back_all
+from protocols.services import thin_unrouted
 from tenants.models import Tenant
 from tenants.selectors import list_active_tenants
 from tenants.timers import LEASE, ClaimedTimer, claim_due_timers, finish_timer
@@ -66,3 +67,9 @@ def watch_tenant_devices_task(now: str, leased_until: str) -> None:
 def put_back_held_task() -> None:
     """Store what was held for tenants in trouble, of those that are out of it."""
     put_back_all()
+
+
+@shared_task
+def thin_unrouted_task() -> None:
+    """Merge old minutes of what no tenant took."""
+    thin_unrouted(now=timezone.now())

@@ -15,7 +15,8 @@ _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 _LEDGER_SQL = """
 WITH chosen AS (
     SELECT *, date_bin(%(width)s, minute, %(origin)s) AS bucket FROM telemetry_ingestledger
-    WHERE minute >= %(start)s AND minute < %(end)s AND (%(listener)s = '' OR listener = %(listener)s)
+    WHERE minute >= date_trunc('hour', %(start)s, 'UTC') AND minute < %(end)s AND (minute >= %(start)s OR slot = -1)
+    AND (%(listener)s = '' OR listener = %(listener)s)
 ), reasons AS (
     SELECT bucket, listener, jsonb_object_agg(reason, total) AS by_reason FROM (
         SELECT bucket, listener, key AS reason, sum(value::bigint) AS total
@@ -58,7 +59,10 @@ class DayDifference:
 
 
 def load_ledger(*, start: datetime, end: datetime, bucket: str, listener: str = "") -> list[LedgerRow]:
-    """Return the ledger from `start` (inclusive) to `end` (exclusive) by listener and `bucket` (UTC), oldest first."""
+    """Return the ledger from `start` (inclusive) to `end` (exclusive) by listener and `bucket` (UTC), oldest first.
+
+    Minutes that have been merged are there as whole hours, see `telemetry.ledger_thinning`.
+    """
     facts: dict[str, Any] = {"width": BUCKETS[bucket], "origin": _ORIGIN, "start": start, "end": end, "listener": listener}
     with connection.cursor() as cursor:
         cursor.execute(_LEDGER_SQL, facts)

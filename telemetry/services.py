@@ -64,10 +64,7 @@ _ADDED_SQL = """CASE WHEN excluded.{column} = '{{{{}}}}' THEN ledger.{column} EL
         ) AS parts GROUP BY key
     ) AS totals
 ) END"""
-_RECORD_INGEST_SQL = f"""
-INSERT INTO {{schema}}.telemetry_ingestledger AS ledger (minute, listener, slot, received, stored, duplicate, rejected,
-    messages, messages_repeated, messages_rejected, rejected_by_reason, stored_by_day)
-VALUES (date_trunc('minute', %s::timestamptz, 'UTC'), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ADD_TO_ENTRY_SQL = f"""
 ON CONFLICT (minute, listener, slot) DO UPDATE
 SET received = ledger.received + excluded.received, stored = ledger.stored + excluded.stored,
     duplicate = ledger.duplicate + excluded.duplicate, rejected = ledger.rejected + excluded.rejected,
@@ -76,6 +73,12 @@ SET received = ledger.received + excluded.received, stored = ledger.stored + exc
     messages_rejected = ledger.messages_rejected + excluded.messages_rejected,
     rejected_by_reason = {_ADDED_SQL.format(column="rejected_by_reason")},
     stored_by_day = {_ADDED_SQL.format(column="stored_by_day")}
+"""
+_RECORD_INGEST_SQL = f"""
+INSERT INTO {{schema}}.telemetry_ingestledger AS ledger (minute, listener, slot, received, stored, duplicate, rejected,
+    messages, messages_repeated, messages_rejected, rejected_by_reason, stored_by_day)
+VALUES (date_trunc('minute', %s::timestamptz, 'UTC'), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+{ADD_TO_ENTRY_SQL}
 """  # noqa: S608 - made of constants
 
 

@@ -1,9 +1,10 @@
-"""Periodic work: partitions ahead of time, the bound on rejected messages, roll-ups. One task per tenant."""
+"""Periodic work: partitions ahead of time, the bound on rejected messages, roll-ups, a thinner ledger. One task per tenant."""
 
 from celery import shared_task
 from django.utils import timezone
 from django_tenants.utils import tenant_context
 
+from telemetry.ledger_thinning import thin_ledger
 from telemetry.partitions import ensure_partitions
 from telemetry.partitions_math import days_ahead
 from telemetry.rollups import roll_up
@@ -11,6 +12,7 @@ from telemetry.services import trim_rejections
 from tenants.selectors import list_active_tenants
 
 ROLL_UP_SECONDS = 30
+THIN_LEDGER_SECONDS = 3600
 
 
 @shared_task
@@ -53,3 +55,17 @@ def roll_up_task() -> None:
 def roll_up_tenant_task() -> None:
     """Bring the roll-ups of the task's tenant up to date."""
     roll_up(now=timezone.now())
+
+
+@shared_task
+def thin_ledger_task() -> None:
+    """Hand the work to one task per tenant."""
+    for tenant in list_active_tenants():
+        with tenant_context(tenant):
+            thin_tenant_ledger_task.apply_async(expires=THIN_LEDGER_SECONDS)
+
+
+@shared_task
+def thin_tenant_ledger_task() -> None:
+    """Merge old minutes of the ledger of the task's tenant."""
+    thin_ledger(now=timezone.now())

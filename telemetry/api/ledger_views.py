@@ -50,7 +50,12 @@ class LedgerParameters(ChoiceNamingSerializer):
 
     to = MomentField(required=False, help_text="Before this time (exclusive); now without it. ISO 8601 or ms since 1970.")
     listener = serializers.CharField(required=False, max_length=20, default="", help_text="Such as mqtt or http. Left out: all.")
-    bucket = serializers.ChoiceField(required=False, choices=tuple(BUCKETS), default="hour", help_text="Hours and days are UTC.")
+    bucket = serializers.ChoiceField(
+        required=False,
+        choices=tuple(BUCKETS),
+        default="hour",
+        help_text="Hours and days are UTC. Of minutes older than 35 days there are hours.",
+    )
 
     def get_fields(self) -> dict[str, Any]:
         """Add `from`, which is no name that Python lets a class have."""

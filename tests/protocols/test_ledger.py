@@ -17,6 +17,7 @@ from devices.models import Device, Metric
 from devices.services import issue_credential
 from protocols import pipeline
 from protocols.models import UnroutedCount
+from protocols.services import count_unrouted, thin_unrouted
 from protocols.types import BatchOutcome, RawMessage
 from telemetry.ledger import list_broken_entries, list_day_differences, load_ledger
 from telemetry.models import IngestLedger, Reading, RejectedMessage
@@ -266,3 +267,14 @@ def test_a_flood_is_counted_by_the_message_and_kept_once(make_message: MakeMessa
     assert row == {"received": 5, "stored": 2, "rejected_by_reason": {"rate_limited": 3}}
     [kept] = RejectedMessage.objects.all()
     assert "and 2 more messages" in kept.detail
+
+
+def test_what_no_tenant_took_is_counted_by_the_hour_after_a_while(now: datetime, db: None) -> None:
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    for minute, listener in ((0, "mqtt"), (1, "mqtt"), (59, "mqtt"), (1, "http")):
+        count_unrouted(listener=listener, messages=minute + 1, now=hour + timedelta(minutes=minute))
+    thin_unrouted(now=now + timedelta(days=34))
+    assert UnroutedCount.objects.count() == 4
+    for _ in range(2):
+        thin_unrouted(now=now + timedelta(days=36))
+        assert set(UnroutedCount.objects.values_list("minute", "listener", "messages")) == {(hour, "mqtt", 63), (hour, "http", 2)}

@@ -6,11 +6,13 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from iiot_site.celery import app
-from telemetry.models import RejectedMessage, RollupProgress
+from telemetry.ledger_thinning import HOUR_SLOT
+from telemetry.models import IngestLedger, RejectedMessage, RollupProgress
 from telemetry.partitions import ensure_partitions
 from telemetry.partitions_math import days_ahead
-from telemetry.services import record_rejections
-from telemetry.tasks import create_partitions_task, roll_up_task, trim_rejections_task
+from telemetry.services import record_ingest, record_rejections
+from telemetry.tasks import create_partitions_task, roll_up_task, thin_ledger_task, trim_rejections_task
+from telemetry.types import IngestCount
 from tenants.models import Tenant
 from tests.telemetry.test_services import rejection
 
@@ -52,3 +54,14 @@ def test_the_schedule_names_tasks_that_exist() -> None:
         <= scheduled
         <= set(app.tasks)
     )
+
+
+@pytest.mark.usefixtures("eager_celery")
+def test_every_tenants_ledger_gets_thinner(acme: Tenant, globex: Tenant) -> None:
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            record_ingest(count=IngestCount("mqtt", 1, 1, 0, {}, 1, 0, 0), now=timezone.now() - timedelta(days=40))
+    thin_ledger_task.delay()
+    for tenant in (acme, globex):
+        with tenant_context(tenant):
+            assert IngestLedger.objects.get().slot == HOUR_SLOT
