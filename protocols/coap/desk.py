@@ -22,7 +22,7 @@ from protocols.coap.content import encode, expect_format, render, wants_to_obser
 from protocols.coap.gate import Sender
 from protocols.coap.refusals import NOT_LET_IN, TOO_MANY_REQUESTS, Refused
 from protocols.coap.requests import Asked
-from protocols.coap.threads import DatabaseThread
+from protocols.coap.threads import AnsweringThreads
 from protocols.coap.transport import Confirmed
 from tenants.selectors import get_active_tenant
 
@@ -66,7 +66,7 @@ class Desk(Generic[T]):
 
     def __init__(self, matter: Matter[T]) -> None:
         self._matter = matter
-        self._thread = DatabaseThread(f"coap-{matter.name}", count=2)
+        self._thread = AnsweringThreads(f"coap-{matter.name}", count=2)
         self._observers: dict[tuple[str, str], list[_Observer]] = {}
         self._asking: Counter[tuple[str, str]] = Counter()
 

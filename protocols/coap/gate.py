@@ -14,7 +14,7 @@ from devices.credential_formats import parse_device_token
 from devices.services import authenticate_device_token
 from devices.types import DeviceRef
 from protocols.coap.refusals import SERVICE_UNAVAILABLE, Refused
-from protocols.coap.threads import DatabaseThread
+from protocols.coap.threads import AnsweringThreads
 from tenants.selectors import get_active_tenant
 
 KNOWN_SECONDS = 15  # a revoked token works no longer than this
@@ -41,8 +41,8 @@ class Gate:
         self._unknown: TTLCache[str, None] = TTLCache(MAX_REMEMBERED, UNKNOWN_SECONDS)
         self._regulars: TTLCache[str, None] = TTLCache(MAX_REMEMBERED, REGULAR_SECONDS)
         self._waiting: dict[str, asyncio.Future[Sender | None]] = {}
-        self._for_regulars = DatabaseThread("coap-regulars", count=LOOKUPS_AT_ONCE)
-        self._for_strangers = DatabaseThread("coap-strangers", count=LOOKUPS_AT_ONCE)
+        self._for_regulars = AnsweringThreads("coap-regulars", count=LOOKUPS_AT_ONCE)
+        self._for_strangers = AnsweringThreads("coap-strangers", count=LOOKUPS_AT_ONCE)
 
     def recall(self, token: str) -> Sender | None:
         """Return the sender if the token was looked up a moment ago."""

@@ -16,7 +16,7 @@ from protocols.coap.content import encode, expect_format, render, wants_to_obser
 from protocols.coap.gate import Sender
 from protocols.coap.refusals import NOT_LET_IN, Refused
 from protocols.coap.requests import Asked
-from protocols.coap.threads import DatabaseThread
+from protocols.coap.threads import AnsweringThreads
 from telemetry.qualities import QUALITY_NAMES
 from telemetry.selectors import list_latest
 from tenants.selectors import get_active_tenant
@@ -42,7 +42,7 @@ class LatestValues:
     """Answers requests, and once a second looks whether observers have something to hear. Used on the event loop."""
 
     def __init__(self) -> None:
-        self._thread = DatabaseThread("coap-latest", count=2)
+        self._thread = AnsweringThreads("coap-latest", count=2)
         self._observers: dict[int, _Observer] = {}
 
     async def answer(self, pipe: Any, asked: Asked, sender: Sender, *, is_allowed: Callable[[], Awaitable[bool]]) -> None:

@@ -23,7 +23,7 @@ from devices.selectors import load_device_refs, load_oscore_credentials
 from protocols.coap.gate import Sender
 from protocols.coap.refusals import BAD_OPTION, BAD_REQUEST, METHOD_NOT_ALLOWED, UNAUTHORIZED, Refused
 from protocols.coap.sequence import SequenceFile
-from protocols.coap.threads import DatabaseThread
+from protocols.coap.threads import AnsweringThreads
 from protocols.holding import is_databases_fault
 from tenants.selectors import list_active_tenants
 
@@ -75,7 +75,7 @@ class OscoreDesk:
 
     def __init__(self, sequence: SequenceFile) -> None:
         self._sequence = sequence
-        self._thread = DatabaseThread("coap-oscore")
+        self._thread = AnsweringThreads("coap-oscore")
         self._entries: dict[UUID, _Entry] = {}
         self._by_client_id: dict[bytes, UUID] = {}
         self._loaded_at = float("-inf")

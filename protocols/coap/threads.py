@@ -6,8 +6,8 @@ from typing import ParamSpec, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 
-from protocols import database_threads
 from protocols.coap.refusals import SERVICE_UNAVAILABLE, Refused
+from protocols.database_threads import DatabaseThreads
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class DatabaseThread(database_threads.DatabaseThreads):
+class AnsweringThreads(DatabaseThreads):
     """As its base, with an answer for devices."""
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
