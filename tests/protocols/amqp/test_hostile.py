@@ -58,7 +58,7 @@ def test_every_hostile_message_is_in_the_ledger(
         refused = sum(entry.messages_rejected for entry in entries)
         assert "internal_error" not in {row.reason for row in RejectedMessage.objects.all()}
     assert refused > COUNT // 2
-    assert platform.waiting() == 0
-    assert platform.waiting(DEAD_QUEUE) == refused + unrouted
+    wait_until(lambda: platform.waiting() == 0)
+    wait_until(lambda: platform.waiting(DEAD_QUEUE) == refused + unrouted)
     state = ListenerState.objects.get()
     assert (state.state, state.messages) == ("stopped", COUNT + 1)

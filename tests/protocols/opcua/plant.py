@@ -57,7 +57,7 @@ class PlantServer:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(timeout=WAIT_SECONDS)
+        return future.result(timeout=3 * WAIT_SECONDS)  # a server has some thousand nodes to make before it listens
 
     def start(self) -> "PlantServer":
         self.call(self._start())
