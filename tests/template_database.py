@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -23,6 +23,7 @@ from tenants.models import Tenant
 ROOT = Path(__file__).resolve().parent.parent
 TENANTS = {"acme": "Acme", "globex": "Globex"}
 _LOCK = 0x11070002  # one builder at a time
+_DROP_TRIES = 10
 _TEST_NAME = re.compile(r"iiot_test_(\d+)(?:_next)?\Z")
 
 
@@ -129,7 +130,16 @@ def _copy(cursor: psycopg.Cursor, name: str) -> None:
 
 
 def _drop(cursor: psycopg.Cursor, name: str) -> None:
-    cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    """Drop a database, whoever is connected.
+
+    `WITH (FORCE)` fails where autovacuum is at work, which is not ours to end; without it PostgreSQL itself ends autovacuum.
+    """
+    for _ in range(_DROP_TRIES):
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user", [name])
+        with suppress(psycopg.errors.ObjectInUse):  # after five seconds
+            cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
+            return
+    raise RuntimeError(f"the database {name} is in use")
 
 
 def require_servers() -> None:
