@@ -1,7 +1,8 @@
-"""Publishes commands and desired state to the queues that devices have bound to `iiot.commands`, on a connection of its own.
+"""Publishes commands and desired state to the queues that devices have made, on a connection of its own.
 
 For one thread, the dispatcher's. What is published has left once the broker has confirmed it; where no queue is bound to its key
-the broker returns it (`mandatory`), and it stays queued here until the device has made its queue.
+the broker returns it (`mandatory`). Then the device's queue is bound, which devices may not do; where there is none, it stays
+queued here until the device has made it.
 Source: AMQP 0-9-1, basic.publish; rabbitmq.com/confirms.html, /ttl.html.
 """
 
@@ -13,12 +14,12 @@ from typing import Any
 
 import pika
 from django.utils import timezone
-from pika.exceptions import AMQPError, NackError, UnroutableError
+from pika.exceptions import AMQPError, ChannelClosedByBroker, NackError, UnroutableError
 
 from devices.command_states import next_offer_at
 from devices.types import CommandRef, StateRef
 from protocols.amqp.consumer import connection_parameters
-from protocols.amqp.names import COMMANDS_EXCHANGE, commands_key, desired_key
+from protocols.amqp.names import COMMANDS_EXCHANGE, commands_key, commands_queue, desired_key
 from protocols.amqp.topology import declare_commands_exchange
 from protocols.broker_address import BrokerAddress
 from protocols.commands import encode_command, encode_state
@@ -56,26 +57,41 @@ class CommandSender:
 
     def send(self, tenant: str, command: CommandRef) -> bool:
         """Publish a command; True once the broker has it in the device's queue, False where it has none."""
-        now = timezone.now()
-        lifetime = lifetime_ms(attempt=command.attempt, expires_at=command.expires_at, now=now)
-        return self._publish(commands_key(tenant, command.device_key), encode_command(command), lifetime, message_id=str(command.id))
+        lifetime = lifetime_ms(attempt=command.attempt, expires_at=command.expires_at, now=timezone.now())
+        key, queue = commands_key(tenant, command.device_key), commands_queue(tenant, command.device_key)
+        return self._deliver(queue, key, encode_command(command), _properties(lifetime, message_id=str(command.id)))
 
     def send_state(self, tenant: str, state: StateRef) -> bool:
         """Publish what a device shall be set to; True once the broker has it in the device's queue, False where it has none."""
         lifetime = lifetime_ms(attempt=state.attempt, expires_at=None, now=timezone.now())
-        return self._publish(desired_key(tenant, state.device_key), encode_state(state), lifetime)
+        key, queue = desired_key(tenant, state.device_key), commands_queue(tenant, state.device_key)
+        return self._deliver(queue, key, encode_state(state), _properties(lifetime))
 
-    def _publish(self, key: str, body: bytes, lifetime: int, *, message_id: str | None = None) -> bool:
-        properties = pika.BasicProperties(
-            content_type="application/json", delivery_mode=_PERSISTENT, message_id=message_id, expiration=str(lifetime)
-        )
+    def _deliver(self, queue: str, key: str, body: bytes, properties: pika.BasicProperties) -> bool:
         try:
-            self._channel.basic_publish(COMMANDS_EXCHANGE, key, body, properties, mandatory=True)
-        except (UnroutableError, NackError):
+            return self._publish(key, body, properties) or (self._bind(queue, key) and self._publish(key, body, properties))
+        except NackError:
             return False
         except (AMQPError, OSError):
             self.close()
             raise
+
+    def _publish(self, key: str, body: bytes, properties: pika.BasicProperties) -> bool:
+        try:
+            self._channel.basic_publish(COMMANDS_EXCHANGE, key, body, properties, mandatory=True)
+        except UnroutableError:
+            return False
+        return True
+
+    def _bind(self, queue: str, key: str) -> bool:
+        """Bind a device's queue, on a channel that its absence may close; False where it is not there for us."""
+        channel = self._connection.channel()
+        try:
+            channel.queue_bind(queue, COMMANDS_EXCHANGE, key)
+        except ChannelClosedByBroker as exc:  # no such queue, or one of another connection only
+            logger.debug("%s cannot be bound: %s", queue, exc)
+            return False
+        channel.close()
         return True
 
     def close(self) -> None:
@@ -92,6 +108,10 @@ class CommandSender:
         declare_commands_exchange(channel)
         channel.confirm_delivery()
         self._channel = channel
+
+
+def _properties(lifetime: int, *, message_id: str | None = None) -> pika.BasicProperties:
+    return pika.BasicProperties(content_type="application/json", delivery_mode=_PERSISTENT, message_id=message_id, expiration=str(lifetime))
 
 
 def lifetime_ms(*, attempt: int, expires_at: datetime | None, now: datetime) -> int:

@@ -1,7 +1,8 @@
 """Who may do what in RabbitMQ: the answers to rabbitmq_auth_backend_http, as functions of names. Pure.
 
-A device publishes to one exchange under its own keys, and declares, binds and reads one queue of its own. Nothing else:
-not the default exchange (it would reach every queue), not the queue of the platform.
+A device publishes to one exchange under its own keys, and declares and reads one queue of its own. Nothing else:
+not the default exchange (it would reach every queue), not the queue of the platform. It binds nothing, its own queue neither:
+who may bind a queue may bind exchange to exchange as well, durably and as often as there are arguments. The platform binds.
 Source: rabbitmq.com/access-control.html (which operation needs which permission on what).
 """
 
@@ -9,11 +10,8 @@ from collections.abc import Mapping
 
 from iiot_site.lib.broker_logins import first_login
 from protocols.amqp.names import (
-    COMMANDS_EXCHANGE,
     TELEMETRY_EXCHANGE,
-    commands_key,
     commands_queue,
-    desired_key,
     reported_key,
     response_key,
     state_get_key,
@@ -43,18 +41,13 @@ def may_use_resource(question: Mapping[str, str]) -> bool:
         return False
     asked = question.get("resource"), question.get("name"), question.get("permission")
     if asked[:2] == ("queue", commands_queue(*own)):
-        return asked[2] in {"configure", "write", "read"}
-    return asked in {("exchange", TELEMETRY_EXCHANGE, "write"), ("exchange", COMMANDS_EXCHANGE, "read")}
+        return asked[2] in {"configure", "read"}
+    return asked == ("exchange", TELEMETRY_EXCHANGE, "write")
 
 
 def may_use_topic(question: Mapping[str, str]) -> bool:
-    """Tell whether a device may publish under a routing key, or bind its queue to one."""
+    """Tell whether a device may publish under a routing key."""
     own = split_username(question.get("username", ""))
-    if own is None or not may_enter(question):
+    if own is None or not may_enter(question) or (question.get("name"), question.get("permission")) != (TELEMETRY_EXCHANGE, "write"):
         return False
-    match question.get("name"), question.get("permission"):
-        case (exchange, "write") if exchange == TELEMETRY_EXCHANGE:
-            return question.get("routing_key") in {telemetry_key(*own), response_key(*own), reported_key(*own), state_get_key(*own)}
-        case (exchange, "read") if exchange == COMMANDS_EXCHANGE:
-            return question.get("routing_key") in {commands_key(*own), desired_key(*own)}
-    return False
+    return question.get("routing_key") in {telemetry_key(*own), response_key(*own), reported_key(*own), state_get_key(*own)}

@@ -36,5 +36,5 @@ def declare_topology(channel: Any) -> None:
 
 
 def declare_commands_exchange(channel: Any) -> None:
-    """Make the exchange that devices bind their queues to, for commands and for what they shall be set to."""
+    """Make the exchange that devices' queues are bound to, for commands and for what they shall be set to."""
     channel.exchange_declare(exchange=COMMANDS_EXCHANGE, exchange_type="topic", durable=True)

@@ -32,10 +32,9 @@ def _pump(acme: Tenant, make_device: MakeDevice) -> None:
 
 @pytest.fixture
 def pump(platform: Publisher) -> Iterator[Publisher]:
-    """The device, with its queue made and bound."""
+    """The device, with its queue made; the platform binds it."""
     platform.channel.queue_declare(QUEUE, durable=True)
     platform.channel.queue_purge(QUEUE)
-    platform.channel.queue_bind(QUEUE, "iiot.commands", DESIRED)
     yield platform
     platform.channel.queue_delete(QUEUE)
 
