@@ -17,6 +17,7 @@ from iiot_site.supervisor.choice import find_program
 from iiot_site.supervisor.data_folder import write_private
 from iiot_site.supervisor.plan import WebAddress
 from iiot_site.supervisor.probes import is_amqp_ready, is_listening
+from iiot_site.supervisor.rabbitmq_bounds import BOUNDS, DEVICE_CHANNELS, ERLANG_ARGUMENTS, PATH_VARIABLE
 from iiot_site.supervisor.servers import PrivateServer, ServerContext, with_death_signal
 
 _USER = "iiot"
@@ -27,7 +28,7 @@ listeners.tcp.1 = {bind}:{port}
 load_definitions = {data}/definitions.json
 disk_free_limit.absolute = 1GB
 max_message_size = 1048576
-channel_max = 16
+channel_max = {channels}
 auth_backends.1 = internal
 auth_backends.2 = http
 auth_http.http_method = post
@@ -64,8 +65,15 @@ class RabbitmqServer(PrivateServer):
             "permissions": [{"user": _USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
         }
         write_private(data / "definitions.json", json.dumps(definitions))
-        values = {"bind": self.context.bind, "port": self.context.port, "data": data, "access": self._access_url()}
+        values = {
+            "bind": self.context.bind,
+            "port": self.context.port,
+            "data": data,
+            "access": self._access_url(),
+            "channels": DEVICE_CHANNELS,
+        }
         write_private(data / "rabbitmq.conf", _CONFIG.format(**values))
+        write_private(data / "bounds.erl", BOUNDS)
         write_private(data / "control.json", json.dumps(self._control()))
         write_private(data / "enabled_plugins", "[rabbitmq_auth_backend_http].\n")
         write_private(data / "environment.conf", "")  # instead of /etc/rabbitmq/rabbitmq-env.conf
@@ -103,7 +111,10 @@ class RabbitmqServer(PrivateServer):
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             # No busy waiting (it would eat a core while idle), and distribution on loopback only.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ("+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                f"+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {{127,0,0,1}} {ERLANG_ARGUMENTS}"
+            ),
+            PATH_VARIABLE: f"{data}/bounds.erl",
             # Makes the script exec the Erlang machine instead of waiting for it in a shell.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
