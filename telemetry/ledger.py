@@ -10,12 +10,13 @@ from django.db import connection
 from telemetry.types import LedgerRow
 
 BUCKETS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+HOUR_SLOT = -1  # entries of whole hours, see `telemetry.ledger_thinning`
 _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 _LEDGER_SQL = """
 WITH chosen AS (
     SELECT *, date_bin(%(width)s, minute, %(origin)s) AS bucket FROM telemetry_ingestledger
-    WHERE minute >= date_trunc('hour', %(start)s, 'UTC') AND minute < %(end)s AND (minute >= %(start)s OR slot = -1)
+    WHERE minute >= date_trunc('hour', %(start)s, 'UTC') AND minute < %(end)s AND (minute >= %(start)s OR slot = %(hour_slot)s)
     AND (%(listener)s = '' OR listener = %(listener)s)
 ), reasons AS (
     SELECT bucket, listener, jsonb_object_agg(reason, total) AS by_reason FROM (
@@ -63,7 +64,14 @@ def load_ledger(*, start: datetime, end: datetime, bucket: str, listener: str = 
 
     Minutes that have been merged are there as whole hours, see `telemetry.ledger_thinning`.
     """
-    facts: dict[str, Any] = {"width": BUCKETS[bucket], "origin": _ORIGIN, "start": start, "end": end, "listener": listener}
+    facts: dict[str, Any] = {
+        "width": BUCKETS[bucket],
+        "origin": _ORIGIN,
+        "start": start,
+        "end": end,
+        "listener": listener,
+        "hour_slot": HOUR_SLOT,
+    }
     with connection.cursor() as cursor:
         cursor.execute(_LEDGER_SQL, facts)
         return [_row(list(row)) for row in cursor.fetchall()]

@@ -11,9 +11,9 @@ from django.db import connection, transaction
 
 from iiot_site.lib.prepared import execute_prepared
 from iiot_site.lib.schemas import try_lock_in_schema
+from telemetry.ledger import HOUR_SLOT
 from telemetry.services import ADD_TO_ENTRY_SQL
 
-HOUR_SLOT = -1
 AT_ONCE = timedelta(hours=6)
 TURNS_AT_MOST = 400  # a hundred days; the rest an hour later
 

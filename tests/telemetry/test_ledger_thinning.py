@@ -9,8 +9,8 @@ from django_tenants.utils import tenant_context
 
 from iiot_site.lib import prepared
 from telemetry import ledger_thinning, services
-from telemetry.ledger import list_broken_entries, list_day_differences, load_ledger
-from telemetry.ledger_thinning import HOUR_SLOT, thin_ledger
+from telemetry.ledger import HOUR_SLOT, list_broken_entries, list_day_differences, load_ledger
+from telemetry.ledger_thinning import thin_ledger
 from telemetry.models import IngestLedger
 from telemetry.services import record_ingest
 from telemetry.types import IngestCount, LedgerRow

@@ -6,7 +6,7 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from iiot_site.celery import app
-from telemetry.ledger_thinning import HOUR_SLOT
+from telemetry.ledger import HOUR_SLOT
 from telemetry.models import IngestLedger, RejectedMessage, RollupProgress
 from telemetry.partitions import ensure_partitions
 from telemetry.partitions_math import days_ahead
