@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from devices.credential_services import issue_first_credentials
 from devices.csv_import import Row, RowError, UnreadableFileError, read_rows
 from devices.errors import ImportRefusedError
-from devices.models import Device, DeviceType
+from devices.models import Device, DeviceType, Protocol
 from devices.selectors import list_site_tree
 from devices.services import GATEWAYS_LOCK
 from devices.types import IssuedCredential
@@ -22,6 +22,7 @@ MAX_REPORTED_ERRORS = 1000
 MAX_GATEWAYS_ABOVE = 20
 SITE_SEPARATOR = " / "
 CREDENTIAL_KINDS = frozenset({"token", "mqtt"})
+TYPES_NAMED = 20
 _BATCH = 1000
 
 
@@ -120,13 +121,19 @@ def _build_devices(candidates: Iterable[_Candidate], now: datetime) -> None:
             continue
         device_type = types.get(texts.get("type", ""))
         if texts.get("type") and device_type is None:
-            candidate.refuse("type", "There is no device type of this name.")
+            known = ", ".join(sorted(types)[:TYPES_NAMED])
+            candidate.refuse(
+                "type", f"There is no device type of this name. There are: {known}{', …' if len(types) > TYPES_NAMED else ''}."
+            )
+        protocol = texts.get("protocol", "").lower()
+        if protocol and protocol not in Protocol.values:
+            candidate.refuse("protocol", f'"{protocol}" is not one of {", ".join(Protocol.values)}.')
         candidate.device = Device(
             key=candidate.key,
             name=texts.get("name") or candidate.key,
             device_type=device_type,
             site_id=sites.find(candidate, texts.get("site", "")),
-            protocol=texts.get("protocol", "").lower(),
+            protocol=protocol,
             tags=values.get("tags", []),
             firmware=texts.get("firmware", ""),
             latitude=values.get("latitude"),

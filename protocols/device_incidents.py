@@ -194,7 +194,8 @@ def _listener_signals(down: Mapping[str, Down], now: datetime) -> list[AlertSign
     signals = []
     for name, listener in down.items():
         if now - listener.counted_from >= LISTENER_GRACE and _key(name) not in firing and (count := _count_behind(name)):
-            summary = f"The platform takes in no messages over {name}: {count} devices cannot be heard"
+            whose = "1 device" if count == 1 else f"{count} devices"
+            summary = f"The platform takes in no messages over {name}: {whose} cannot be heard"
             details: dict[str, object] = {"listener": name, "down_since": _when(listener.since), "devices": count}
             signals.append(_listener_signal(name, "trigger", summary, now, details))
     names = {_key(name) for name in down}

@@ -54,6 +54,7 @@ LISTENER_TITLES = {
     "http": "HTTP",
     "mqtt-tls": "MQTT over TLS",
 }
+ABBREVIATIONS = {"json": "JSON", "cbor": "CBOR", "utf8": "UTF-8", "senml": "SenML", "oscore": "OSCORE"}
 QUALITY_ICONS = {"good": "check", "uncertain": "question-mark", "bad": "x"}
 
 
@@ -180,8 +181,9 @@ def number(value: object) -> str:
 
 @register.filter
 def reason_words(reason: str) -> str:
-    """A reason of rejection as a person reads it: unknown_device → Unknown device."""
-    return reason.replace("_", " ").capitalize()
+    """A reason of rejection as a person reads it: unknown_device → Unknown device, malformed_json → Malformed JSON."""
+    words = [ABBREVIATIONS.get(word, word) for word in reason.split("_")]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 @register.filter

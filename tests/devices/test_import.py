@@ -167,6 +167,8 @@ def test_every_wrong_cell_is_named_and_nothing_is_written(developer: APIClient, 
         answer = send(developer, BROKEN, query)
         assert answer.status_code == status
         assert sorted(errors_of(answer)) == BROKEN_CELLS
+        assert "There are: Pump." in answer.content.decode()
+        assert "is not one of auto, " in answer.content.decode()
         assert count(acme) == 1
     assert answer.json()["code"] == "import_refused"
 

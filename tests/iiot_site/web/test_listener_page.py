@@ -153,5 +153,5 @@ def test_the_reasons_shown_add_up_to_what_was_rejected(acme: Tenant, acme_viewer
     with tenant_context(acme):
         record_ingest(count=IngestCount("mqtt", 15, 0, 0, reasons, 15, 0, 15), now=timezone.now())
     text = browser(acme_viewer).get(PATH).content.decode()
-    for words in ("Too old 5", "Wrong type 4", "Not json 3", "2 other reasons 3", "?listener=mqtt&amp;span=24h"):
+    for words in ("Too old 5", "Wrong type 4", "Not JSON 3", "2 other reasons 3", "?listener=mqtt&amp;span=24h"):
         assert words in text
