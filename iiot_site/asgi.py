@@ -12,6 +12,7 @@ from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from iiot_site import environment
 from iiot_site.checks import require_secret_key
+from iiot_site.lib.garbage import collect_seldom
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "iiot_site.settings")
 environment.is_web_process = True
@@ -51,6 +52,7 @@ async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            collect_seldom()
             start_web_pulse()
             web_door.open()
             await send({"type": "lifespan.startup.complete"})

@@ -33,6 +33,7 @@ def test_without_the_database_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_it_begins_with_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
     sent: list[str] = []
+    monkeypatch.setattr(asgi, "collect_seldom", lambda: begun.append("garbage"))
     monkeypatch.setattr(asgi, "start_web_pulse", lambda: begun.append("pulse"))
     monkeypatch.setattr(web_door, "open", lambda: begun.append("door"))
     monkeypatch.setattr(web_door, "close", lambda: begun.append("door closed"))
@@ -45,4 +46,4 @@ async def test_it_begins_with_the_server(monkeypatch: pytest.MonkeyPatch) -> Non
         sent.append(message["type"])
 
     await asgi.application({"type": "lifespan"}, receive, send)  # type: ignore[arg-type]  # as little as it needs
-    assert (begun, sent) == (["pulse", "door", "door closed"], ["lifespan.startup.complete", "lifespan.shutdown.complete"])
+    assert (begun, sent) == (["garbage", "pulse", "door", "door closed"], ["lifespan.startup.complete", "lifespan.shutdown.complete"])

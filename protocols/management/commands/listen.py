@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils.module_loading import import_string
 
+from iiot_site.lib.garbage import collect_seldom
 from iiot_site.lib.lock_waits import limit_lock_waits
 from protocols.holding import LOCK_SECONDS
 
@@ -41,6 +42,7 @@ class Command(BaseCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         limit_lock_waits(LOCK_SECONDS)
+        collect_seldom()
         ready_file = os.environ.get("IIOT_READY_FILE")
         listener = make_listener(options["protocol"], ready_file=Path(ready_file) if ready_file else None)
         for number in (signal.SIGTERM, signal.SIGINT):
