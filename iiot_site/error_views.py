@@ -7,6 +7,8 @@ from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.views import defaults
 
+from iiot_site.lib.turns import turn_of
+
 _API = "/api/"
 
 
@@ -19,7 +21,10 @@ def show_not_found(request: HttpRequest, exception: Exception) -> HttpResponseBa
 
 def show_server_error(request: HttpRequest) -> HttpResponseBase:
     """Answer 500 without a word about why; the log has it. 503 where the database gave no answer, also before any view was asked."""
-    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+    error = sys.exc_info()[1]
+    if isinstance(error, OperationalError | InterfaceError):
+        if (turn := turn_of(request)) is not None:
+            turn.note_error(error)
         detail = "The database is away or busy; try again."
         if request.path_info.startswith(_API):
             return JsonResponse({"code": "unavailable", "detail": detail, "errors": {}}, status=503)

@@ -95,6 +95,8 @@ TEMPLATES: list[dict[str, Any]] = [
 # The web process has a pool: it answers in any number of threads, each of whose connections would stay open after a request.
 # Other processes have one connection per thread; pools do not survive forks.
 IIOT_DB_POOL_SIZE = env.int("IIOT_DB_POOL_SIZE", default=20)
+# One tenant has half of it at most, and of that so many for what takes long (iiot_site.lib.turns).
+IIOT_TENANT_LONG_REQUESTS = env.int("IIOT_TENANT_LONG_REQUESTS", default=3)
 # A pool that cannot connect waits longer and longer by itself; one that gives up tries again with the next request. Whoever
 # waits meanwhile waits for the whole time-out, so it is shorter than the ten seconds within which all has to go on again.
 _POOL_OPTIONS = {"min_size": 1, "max_size": IIOT_DB_POOL_SIZE, "timeout": 6, "reconnect_timeout": 1}

@@ -27,7 +27,7 @@ class ThreadedHandler(ASGIHandler):
     def __init__(self) -> None:
         self.load_middleware(is_async=False)
         threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="web")
-        self._answer_in_thread = sync_to_async(self._answer, thread_sensitive=False, executor=threads)
+        self._answer_in_thread = sync_to_async(self._answer_now, thread_sensitive=False, executor=threads)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -36,7 +36,7 @@ class ThreadedHandler(ASGIHandler):
         except RequestAborted:
             return
         try:
-            response = await self._answer_in_thread(scope, body)
+            response = await self._answer(scope, body)
             if response.streaming:
                 await self._send_while_made(response, receive, send)
             else:
@@ -44,7 +44,16 @@ class ThreadedHandler(ASGIHandler):
         finally:
             body.close()
 
-    def _answer(self, scope: Any, body: IO[bytes]) -> Any:
+    async def _answer(self, scope: Any, body: IO[bytes]) -> Any:
+        """Return the answer; where nobody waits for it any more, see to it that it is closed all the same."""
+        answering = asyncio.ensure_future(self._answer_in_thread(scope, body))
+        try:
+            return await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            answering.add_done_callback(_close_unsent)
+            raise
+
+    def _answer_now(self, scope: Any, body: IO[bytes]) -> Any:
         """Do all that a request takes, database connection given back included, but for the parts of a streamed answer."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
@@ -72,3 +81,8 @@ class ThreadedHandler(ASGIHandler):
                 await sync_to_async(response.close)()
         if was_sent:
             sending.result()
+
+
+def _close_unsent(answering: "asyncio.Future[Any]") -> None:
+    if not answering.cancelled() and answering.exception() is None and not answering.result().closed:
+        answering.result().close()

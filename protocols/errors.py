@@ -5,13 +5,6 @@ from collections.abc import Mapping
 from iiot_site.lib.errors import IIoTError
 
 
-class TenantBusyError(IIoTError):
-    """One tenant takes more of the platform than its share, or its tables are locked; what it sent is not stored."""
-
-    code = "unavailable"
-    http_status = 503
-
-
 class MessageError(IIoTError):
     """A message that cannot be read as a whole. `code` becomes the reason of its rejection."""
 

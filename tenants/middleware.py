@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
 from django.urls import get_script_prefix, is_valid_path, set_script_prefix
 
+from iiot_site.lib.errors import TenantBusyError
+from iiot_site.lib.turns import turn_of, turns
 from tenants.connection import connection
 from tenants.principals import Principal
 from tenants.selectors import get_active_tenant, get_slug_by_host, load_membership
@@ -34,7 +37,13 @@ _API = "/api/"
 
 
 def enter_tenant(request: HttpRequest, tenant: "Tenant") -> None:
-    """Put the request and its connection into the tenant; the middleware leaves it again."""
+    """Put the request and its connection into the tenant, within the tenant's share; the middleware leaves it again.
+
+    Raises:
+        TenantBusyError: the share is used up.
+    """
+    if turn_of(request) is None:
+        request.turn = turns.take(tenant.slug)  # type: ignore[attr-defined]  # what the platform adds to a request
     request.tenant = tenant  # type: ignore[attr-defined]  # what the platform adds to a request
     connection.set_tenant(tenant)
 
@@ -43,6 +52,29 @@ def leave_tenant(request: HttpRequest) -> None:
     """Put the request back outside, so that not even an error page knows the tenant."""
     request.tenant = None  # type: ignore[attr-defined]  # see enter_tenant
     connection.set_schema_to_public()
+
+
+def answer_busy(request: HttpRequest, error: TenantBusyError) -> HttpResponse:
+    """Answer 503 and say when to come again."""
+    headers = {"Retry-After": str(error.retry_after_seconds), "Cache-Control": "no-store"}
+    response: HttpResponse
+    if request.path_info.startswith(_API):
+        response = JsonResponse({"code": error.code, "detail": error.detail, "errors": {}}, status=error.http_status, headers=headers)
+    else:
+        response = HttpResponse(render_to_string("503.html", {"detail": error.detail}), status=error.http_status, headers=headers)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # by the turns, once in a while
+    return response
+
+
+def _end_turn(request: HttpRequest, response: HttpResponseBase | None) -> None:
+    """Give the turn back, if there is one; where the answer is still to be made while it is sent, once that has ended."""
+    turn = turn_of(request)
+    if turn is None:
+        return
+    if response is not None and response.streaming:
+        response._resource_closers.append(turn.leave)  # type: ignore[attr-defined]  # noqa: SLF001  # as Django does with the request's own files
+    else:
+        turn.leave()
 
 
 @contextmanager
@@ -62,15 +94,24 @@ class TenantMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         connection.set_schema_to_public()
-        request.tenant = request.membership = request.principal = None  # type: ignore[attr-defined]
+        request.tenant = request.membership = request.principal = request.turn = None  # type: ignore[attr-defined]
+        response: HttpResponseBase | None = None
         try:
             with _restored_prefix():
                 request.tenant_slug = self._route(request)  # type: ignore[attr-defined]
                 if request.tenant_slug is not None and (tenant := get_active_tenant(request.tenant_slug)):  # type: ignore[attr-defined]
                     enter_tenant(request, tenant)
-                return self.get_response(request)
+                response = self.get_response(request)
+                return response
+        except TenantBusyError as error:
+            return answer_busy(request, error)
         finally:
             connection.set_schema_to_public()
+            _end_turn(request, response)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        """Answer a page that found the tenant's long turns taken; the API answers for itself."""
+        return answer_busy(request, exception) if isinstance(exception, TenantBusyError) else None
 
     def _route(self, request: HttpRequest) -> str | None:
         """Return the slug that the request names, after pointing URLs at the tenant's pages. Raises Http404 on a contradiction."""

@@ -26,6 +26,14 @@ class NotFoundError(IIoTError):
     http_status = 404
 
 
+class TenantBusyError(IIoTError):
+    """One tenant takes more of the platform than its share, or its tables are locked; nothing of the request was done."""
+
+    code = "unavailable"
+    http_status = 503
+    retry_after_seconds = 3
+
+
 class ConflictError(IIoTError):
     """The request is well formed but does not fit the state of what it names."""
 

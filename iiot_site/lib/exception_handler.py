@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import as_serializer_error
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from iiot_site.lib.errors import IIoTError
+from iiot_site.lib.errors import IIoTError, TenantBusyError
+from iiot_site.lib.turns import turn_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +23,17 @@ logger = logging.getLogger(__name__)
 def handle_api_exception(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Answer `exc`; None leaves it to Django (a 500). Headers such as WWW-Authenticate and Retry-After stay."""
     if isinstance(exc, IIoTError):
-        return Response({"code": exc.code, "detail": exc.detail, "errors": exc.errors}, status=exc.http_status)
+        answer = Response({"code": exc.code, "detail": exc.detail, "errors": exc.errors}, status=exc.http_status)
+        if isinstance(exc, TenantBusyError):
+            answer["Retry-After"] = str(exc.retry_after_seconds)
+            answer._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001  # by the turns, once in a while
+        return answer
     if isinstance(exc, redis.RedisError):  # what can do without it has caught this
         return _unavailable("Redis is away; try again in a minute.")
     if isinstance(exc, OperationalError | InterfaceError):
         logger.warning("the database gave no answer: %s", exc)
+        if (turn := turn_of(context.get("request"))) is not None:
+            turn.note_error(exc)
         is_too_slow = isinstance(exc.__cause__, psycopg.errors.QueryCanceled)
         return _unavailable("This takes too long; ask for less at once." if is_too_slow else "The database is away or busy; try again.")
     if isinstance(exc, Http404):

@@ -15,6 +15,8 @@ from django.utils import timezone
 from django_tenants.utils import tenant_context
 
 from devices.services import authenticate_broker_login
+from iiot_site.lib.errors import TenantBusyError
+from iiot_site.lib.turns import turns
 from protocols.amqp.rights import may_enter, may_use_resource, may_use_topic, split_username
 from tenants.selectors import get_active_tenant
 
@@ -34,7 +36,10 @@ class BrokerAccessMiddleware:
         answer = ANSWERS.get(subject)
         if not is_brokers_secret(secret) or answer is None or request.method != "POST":
             return self.get_response(request)  # to the 404 that every unknown path gets
-        is_allowed = answer(request.POST.dict())
+        try:
+            is_allowed = answer(request.POST.dict())
+        except TenantBusyError:
+            is_allowed = False
         return HttpResponse("allow" if is_allowed else "deny", content_type="text/plain", headers={"Cache-Control": "no-store"})
 
 
@@ -51,7 +56,7 @@ def may_log_in(question: Mapping[str, str]) -> bool:
     tenant = get_active_tenant(own[0]) if own else None
     if tenant is None:
         return False
-    with tenant_context(tenant):
+    with turns.turn(tenant.slug), tenant_context(tenant):
         return authenticate_broker_login(username=username, password=question.get("password", ""), now=timezone.now())
 
 

@@ -63,9 +63,12 @@ def test_concurrent_requests_to_two_tenants_each_see_their_own(
         assert isinstance(rows, list), (status, body)
         return [row["name"] for row in rows], [f"{slug} hall"]
 
+    for slug in headers:  # a server that has just started is slow, and a tenant waits five seconds for its share at most
+        assert get(f"{server}/t/{slug}/api/v1/sites", headers[slug])[0] == 200
     with ThreadPoolExecutor(AT_ONCE) as pool:
         answers = list(pool.map(ask, range(REQUESTS)))
     assert [answer for answer in answers if answer[0] != answer[1]] == []
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        others = "datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE 'LISTEN%'"
+        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {others}")
         assert cursor.fetchone()[0] <= POOL

@@ -86,6 +86,7 @@ document.body.addEventListener("htmx:responseError", (event) => {
     403: "Your role does not allow this. Ask an administrator of this tenant.",
     404: "This is gone, or no longer yours. Reload the page.",
     409: responseText.length < 300 ? responseText : "Someone else was faster. The page shows the state as it is now.",
+    503: "A part of the platform is busy or away, or your organisation has more requests in work than its share. Try again in some seconds.",
     429: "Too many requests. Wait a moment, then try again.",
   };
   if (status === 401) location.reload();
