@@ -69,6 +69,6 @@ def test_concurrent_requests_to_two_tenants_each_see_their_own(
         answers = list(pool.map(ask, range(REQUESTS)))
     assert [answer for answer in answers if answer[0] != answer[1]] == []
     with connection.cursor() as cursor:
-        others = "datname = current_database() AND pid <> pg_backend_pid() AND query NOT LIKE 'LISTEN%'"
+        others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND query NOT LIKE 'LISTEN%'"
         cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE {others}")
         assert cursor.fetchone()[0] <= POOL
