@@ -13,6 +13,7 @@ from django.test import override_settings
 from django.urls import path
 
 from iiot_site.web_handler import ThreadedHandler
+from tests.waiting import WAIT_SECONDS
 
 seen: list[tuple[str, int]] = []
 
@@ -100,7 +101,7 @@ async def ask(handler: ThreadedHandler, address: str, body: bytes = b"", *, hang
         if len(sent) > hang_up_after:
             is_over.set()
 
-    await asyncio.wait_for(handler(scope, receive, send), 10)
+    await asyncio.wait_for(handler(scope, receive, send), WAIT_SECONDS)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
@@ -114,7 +115,7 @@ async def test_a_request_is_answered_from_beginning_to_end_in_one_thread_that_se
 
 async def test_requests_do_not_wait_for_each_other(handler: ThreadedHandler, monkeypatch: pytest.MonkeyPatch) -> None:
     both_in = threading.Barrier(2)
-    monkeypatch.setattr(f"{__name__}.note", lambda what: both_in.wait(10) if what == "view" else None)
+    monkeypatch.setattr(f"{__name__}.note", lambda what: both_in.wait(WAIT_SECONDS) if what == "view" else None)
     assert list(await asyncio.gather(ask(handler, "/show"), ask(handler, "/show"))) == [(200, b"/show?x=1")] * 2
 
 

@@ -74,7 +74,7 @@ def test_the_platform_reads_from_the_registers_what_was_written_there(kind: str)
 
 def test_the_modbus_client_finds_the_machine_behind_its_unit(plant: SimulatedPlant, ports: Any) -> None:
     async def read() -> dict[str, Any]:
-        client = ModbusClient("127.0.0.1", ports["modbus"], unit_id=unit_of("acme/compressor-2"), timeout_seconds=5)
+        client = ModbusClient("127.0.0.1", ports["modbus"], unit_id=unit_of("acme/compressor-2"), timeout_seconds=WAIT_SECONDS)
         await client.connect()
         found: dict[str, Any] = {}
         for block in plan_blocks(specs("Compressor")):

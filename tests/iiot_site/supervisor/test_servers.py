@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psycopg
@@ -72,7 +71,6 @@ def test_servers_keep_their_data_and_end_with_a_killed_supervisor(tmp_path: Path
         assert (tmp_path / "run" / "servers.json").stat().st_mode & 0o777 == 0o600
         assert bool(before["AMQP_URL"]) == bool(find_candidates(AMQP))
         remember(tmp_path, "kept")
-        time.sleep(1.1)  # Redis syncs its file every second
         running.kill()
         # The database, Redis, the broker, and where there is RabbitMQ: Erlang's machine and its port mapper.
         wait_until(lambda: not marked_processes("IIOT_SUPERVISOR_RUN=", f"IIOT_DATA_DIR={tmp_path}"))
