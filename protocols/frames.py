@@ -27,8 +27,9 @@ REFRESH_SECONDS = 1.0
 RETRY_SECONDS = 10.0
 
 _NOBODY: frozenset[str] = frozenset()
+_WATCHED_TENANTS_KEY = "frames-watched"
 _watched: dict[str, frozenset[str]] = {}
-_refresh_at: dict[str, float] = {}
+_refresh_at = {"all": 0.0}
 
 
 class Frame(msgspec.Struct, frozen=True, array_like=True):
@@ -76,20 +77,28 @@ def keep_frames(schema: str, messages: Iterable[RawMessage]) -> None:
                     pipeline.ltrim(key, 0, FRAMES_KEPT - 1)
                     pipeline.expire(key, KEPT_SECONDS)
                 pipeline.execute()
-        _learn_watched(schema)
+        _learn_watched()
     except (redis.RedisError, OSError) as exc:
-        _refresh_at[schema] = time.monotonic() + RETRY_SECONDS
-        _watched.pop(schema, None)
+        _refresh_at["all"] = time.monotonic() + RETRY_SECONDS
+        _watched.clear()
         logger.warning("frames of %s were not kept: %s", schema, exc)
 
 
-def _learn_watched(schema: str) -> None:
+def _learn_watched() -> None:
+    """Ask, once in a second for all tenants, whose frames are wanted."""
     now = time.monotonic()
-    if now < _refresh_at.get(schema, 0.0):
+    if now < _refresh_at["all"]:
         return
-    _refresh_at[schema] = now + REFRESH_SECONDS
-    keys: Any = redis_client(0).zrangebyscore(_watch_key(schema), time.time(), "+inf")
-    _watched[schema] = frozenset(key.decode() for key in keys)
+    _refresh_at["all"] = now + REFRESH_SECONDS
+    client, since = redis_client(0), time.time()
+    tenants: Any = client.zrangebyscore(_WATCHED_TENANTS_KEY, since, "+inf")
+    schemas = [tenant.decode() for tenant in tenants]
+    with client.pipeline(transaction=False) as pipeline:
+        for schema in schemas:
+            pipeline.zrangebyscore(_watch_key(schema), since, "+inf")
+        found = pipeline.execute()
+    _watched.clear()
+    _watched.update({schema: frozenset(key.decode() for key in keys) for schema, keys in zip(schemas, found, strict=True)})
 
 
 def _frame(message: RawMessage) -> Frame:
@@ -113,6 +122,8 @@ def watch_frames(*, schema: str, device: str) -> bool:
                 return False
             pipeline.zadd(key, {device: now + WATCH_SECONDS})
             pipeline.expire(key, WATCH_SECONDS)
+            pipeline.zremrangebyscore(_WATCHED_TENANTS_KEY, "-inf", now)
+            pipeline.zadd(_WATCHED_TENANTS_KEY, {schema: now + WATCH_SECONDS})
             pipeline.execute()
     except (redis.RedisError, OSError) as exc:
         logger.warning("frames of %s are not kept: %s", schema, exc)
@@ -133,4 +144,4 @@ def load_frames(*, schema: str, device: str, limit: int) -> Sequence[Frame]:
 def forget_watched() -> None:
     """Forget what this process has learnt; for tests."""
     _watched.clear()
-    _refresh_at.clear()
+    _refresh_at["all"] = 0.0

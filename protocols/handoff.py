@@ -31,13 +31,14 @@ from rules.turning_points import TurningPoints
 from rules.types import SeriesSince
 from telemetry.live import push_readings
 from telemetry.models import Quality
-from telemetry.rate import count_messages
+from telemetry.rate import MessageTally, count_messages
 from telemetry.types import NewReading
 
 logger = logging.getLogger(__name__)
 
 RULES_CHUNK_SIZE = 500
 MAX_QUEUED_VALUES = 100_000
+TALLY_SECONDS = 0.25
 
 
 class StoredValue(msgspec.Struct, frozen=True, gc=False):
@@ -61,13 +62,13 @@ class Committed:
 
 def hand_on_now(batch: Committed) -> None:
     """Push to live pages, count, and tell the rules which series they watch have something new."""
+    count_messages(batch.schema, batch.message_count, batch.now)
     _show(batch)
     since, _ = find_watched(batch)
     tell_rules(batch.schema, since)
 
 
 def _show(batch: Committed) -> None:
-    count_messages(batch.schema, batch.message_count, batch.now)
     keep_frames(batch.schema, batch.frames)
     if batch.values:
         push_readings(batch.schema, ((value.device, value.metric, value.reading) for value in batch.values))
@@ -119,12 +120,14 @@ def tell_rules(schema: str, since: SeriesSince) -> None:
 class HandOffThread:
     """Hands on in a thread of its own, so that a slow Redis does not hold up storing and acknowledging."""
 
-    def __init__(self, *, capacity: int = 200) -> None:
+    def __init__(self, *, capacity: int = 10_000) -> None:
         self._batches: queue.Queue[Committed | None] = queue.Queue(capacity)
         self._queued_values = 0
         self._lock = threading.Lock()
         self._gate = RulesGate(tell=tell_rules)
         self._turning_points = TurningPoints()
+        self._tally = MessageTally()
+        self._write_tally_at = 0.0
         self._thread = threading.Thread(target=self._run, name="hand-off", daemon=True)
 
     def start(self) -> None:
@@ -157,24 +160,37 @@ class HandOffThread:
     def _run(self) -> None:
         while True:
             try:
-                batch = self._batches.get(timeout=self._gate.wait_seconds(time.monotonic()))
+                batch = self._batches.get(timeout=self._wait_seconds(time.monotonic()))
             except queue.Empty:
-                self._guard(lambda: self._gate.tell_due(time.monotonic()))
+                self._guard(lambda: self._do_due(time.monotonic()))
                 continue
             if batch is None:
                 break
             self._guard(lambda batch=batch: self._hand_on(batch))  # type: ignore[misc]  # bound now
             with self._lock:
                 self._queued_values -= len(batch.values)
+        self._guard(self._tally.write)
         self._guard(self._gate.tell_all)
         connection.close()
 
     def _hand_on(self, batch: Committed) -> None:
+        self._tally.add(batch.schema, batch.message_count, batch.now)
         _show(batch)
         since, is_urgent = find_watched(batch, self._turning_points)
         now_seconds = time.monotonic()
         self._gate.add(batch.schema, since, is_urgent=is_urgent, now_seconds=now_seconds)
+        self._do_due(now_seconds)
+
+    def _do_due(self, now_seconds: float) -> None:
         self._gate.tell_due(now_seconds)
+        if now_seconds >= self._write_tally_at:
+            self._write_tally_at = now_seconds + TALLY_SECONDS
+            self._tally.write()
+
+    def _wait_seconds(self, now_seconds: float) -> float | None:
+        """Return how long nothing is due; None where nothing will be."""
+        waits = [self._gate.wait_seconds(now_seconds), max(0.0, self._write_tally_at - now_seconds) if self._tally else None]
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:

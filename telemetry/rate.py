@@ -1,6 +1,7 @@
 """How many messages a tenant sends per second: counters in Redis, one per second. Best effort."""
 
 import logging
+from collections import Counter
 from datetime import datetime
 
 import redis
@@ -19,14 +20,37 @@ def _key(schema: str, second: int) -> str:
 
 def count_messages(schema: str, n: int, now: datetime) -> None:
     """Count `n` messages of the tenant in the second of `now`; a Redis outage is logged, never raised."""
-    key = _key(schema, int(now.timestamp()))
-    try:
-        with redis_client(0).pipeline(transaction=False) as pipeline:
-            pipeline.incrby(key, n)
-            pipeline.expire(key, KEPT_SECONDS)
-            pipeline.execute()
-    except (redis.RedisError, OSError) as exc:
-        logger.warning("messages of %s were not counted: %s", schema, exc)
+    tally = MessageTally()
+    tally.add(schema, n, now)
+    tally.write()
+
+
+class MessageTally:
+    """Counts for a while what comes from any number of tenants, and writes it down in one go. For one thread."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def add(self, schema: str, n: int, now: datetime) -> None:
+        """Count `n` messages of the tenant in the second of `now`."""
+        self._counts[_key(schema, int(now.timestamp()))] += n
+
+    def write(self) -> None:
+        """Write down what was counted since the last time; a Redis outage is logged, never raised."""
+        if not self._counts:
+            return
+        counts, self._counts = self._counts, Counter()
+        try:
+            with redis_client(0).pipeline(transaction=False) as pipeline:
+                for key, n in counts.items():
+                    pipeline.incrby(key, n)
+                    pipeline.expire(key, KEPT_SECONDS)
+                pipeline.execute()
+        except (redis.RedisError, OSError) as exc:
+            logger.warning("%d messages were not counted for the rate: %s", counts.total(), exc)
 
 
 def messages_per_second(schema: str, now: datetime) -> float | None:

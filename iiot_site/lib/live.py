@@ -7,7 +7,7 @@ that missed a frame reads the truth from the API, so a Redis outage is logged an
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import redis.exceptions
@@ -23,7 +23,9 @@ MESSAGE_TYPE = "live.frame"
 GROUP_PREFIX = "iiot__group__"  # as channels_redis names a group's Redis channel, with our prefix
 WATCHED_SECONDS = 0.5
 
-_watched: dict[tuple[str, str], tuple[float, frozenset[str]]] = {}
+Topics = dict[tuple[str, str], set[str]]  # by schema and kind
+
+_known: dict[str, tuple[float, Topics]] = {}
 
 
 def group_name(schema: str, topic: str) -> str:
@@ -31,24 +33,29 @@ def group_name(schema: str, topic: str) -> str:
     return f"live.{schema}.{topic.replace(':', '.')}"
 
 
-def list_watched_topics(schema: str, kind: str) -> frozenset[str] | None:
+def list_watched_topics(schema: str, kind: str) -> Set[str] | None:
     """Return which topics `<kind>:…` of the tenant somebody listens to, as of half a second ago; None where Redis does not say.
 
-    A busy plant has thousands of devices and a few pages open: what nobody sees need not be sent.
+    A busy plant has thousands of devices and a few pages open: what nobody sees need not be sent. All tenants are asked
+    for at once: a hundred of them, each by itself, would cost more than what is saved.
     """
     now = time.monotonic()
-    key = (schema, kind)
-    known = _watched.get(key)
-    if known is not None and now - known[0] < WATCHED_SECONDS:
-        return known[1]
-    start = f"{GROUP_PREFIX}{group_name(schema, f'{kind}:')}"
-    try:
-        channels = redis_client(1).pubsub_channels(f"{start}*")
-    except (redis.exceptions.RedisError, OSError) as exc:
-        logger.warning("who listens in %s is not known: %s", schema, exc)
-        return None
-    topics = frozenset(f"{kind}:{channel.removeprefix(start)}" for channel in map(force_str, channels))
-    _watched[key] = (now, topics)
+    if "all" not in _known or now - _known["all"][0] >= WATCHED_SECONDS:
+        try:
+            channels = redis_client(1).pubsub_channels(f"{GROUP_PREFIX}live.*")
+        except (redis.exceptions.RedisError, OSError) as exc:
+            logger.warning("who listens in %s is not known: %s", schema, exc)
+            return None
+        _known["all"] = (now, _group_topics(map(force_str, channels)))
+    return _known["all"][1].get((schema, kind), frozenset())
+
+
+def _group_topics(channels: Iterable[str]) -> Topics:
+    topics: Topics = {}
+    for channel in channels:
+        schema, kind, *name = channel.removeprefix(f"{GROUP_PREFIX}live.").split(".", 2)
+        if name:
+            topics.setdefault((schema, kind), set()).add(f"{kind}:{name[0]}")
     return topics
 
 

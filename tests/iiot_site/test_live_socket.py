@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -307,8 +307,8 @@ async def test_what_a_page_follows_is_known_while_it_is_open(acme: Tenant, globe
     session = await sync_to_async(session_of)(acme_viewer)
     topic = f"device:{device.uuid}"
 
-    def watched(schema: str) -> frozenset[str] | None:
-        live._watched.clear()
+    def watched(schema: str) -> Set[str] | None:
+        live._known.clear()
         return live.list_watched_topics(schema, "device")
 
     async with opened("/t/acme/ws/live", headers(cookie=session)) as socket:

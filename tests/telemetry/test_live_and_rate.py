@@ -91,3 +91,14 @@ def test_a_boolean_is_a_boolean_in_frames(pushed: list[tuple[str, list[tuple[str
     live.push_readings("t_acme", [(device_ref(1), running, new_reading(n, float(n))) for n in range(2)])
     assert [value["value"] is True for value in pushed[0][1][0][1]["values"]] == [False, True]
     assert pushed[0][1][0][1]["values"][0]["value"] is False
+
+
+def test_a_tally_writes_the_counts_of_all_tenants_down_at_once() -> None:
+    tally, (one, other) = rate.MessageTally(), (f"t_{uuid.uuid4().hex}" for _ in range(2))
+    for schema, n in [(one, 10), (other, 70), (one, 20)]:
+        tally.add(schema, n, NOW)
+    assert rate.messages_by_second(one, NOW + timedelta(seconds=1), 1) == [0]
+    tally.write()
+    tally.write()
+    assert rate.messages_by_second(one, NOW + timedelta(seconds=1), 1) == [30]
+    assert rate.messages_by_second(other, NOW + timedelta(seconds=1), 1) == [70]
