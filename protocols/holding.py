@@ -45,6 +45,10 @@ class Holding:
         """Tell whether the tenant's messages are to be held without a try."""
         return slug in self._troubles and self._clock() < max(self._troubles[slug].retry_at, self._next_retry_at)
 
+    def is_well(self, slug: str) -> bool:
+        """Tell whether nothing is known against the tenant."""
+        return slug not in self._troubles
+
     def lock_seconds(self, slug: str) -> float | None:
         """Return how long to wait for a lock of the tenant's: None, as the process does, unless there is trouble.
 

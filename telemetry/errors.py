@@ -9,6 +9,12 @@ class ReadingOutsideWindowError(IIoTError):
     code = "reading_outside_window"
 
 
+class PartitionDroppedError(IIoTError):
+    """A partition that this process knew of is gone: it is looked for again in the next transaction."""
+
+    code = "partition_dropped"
+
+
 class InvalidCursorError(IIoTError):
     """A page was asked for with something that is no cursor of ours."""
 

@@ -4,7 +4,8 @@ A statement with arrays costs less by the batch, COPY less by the row: at 600 ro
 With a hundred tenants in turn a batch is a hundred small ones, and what each costs by itself is what counts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 
 import psycopg.errors
@@ -12,6 +13,7 @@ from django.db import IntegrityError, connection
 from django.db.backends.utils import CursorWrapper
 
 from iiot_site.lib.prepared import BinaryValue, execute_prepared
+from telemetry.errors import PartitionDroppedError
 from telemetry.partitions import ensure_partitions, forget_partitions
 from telemetry.rollup_plan import MINUTE, bin_sql
 from telemetry.staging import STAGE_COLUMNS, encode_columns, encode_numbers
@@ -61,8 +63,7 @@ _UPSERT_LATEST_NUMBERS_SQL = f"{_UPSERT_LATEST_SQL.format(**_STAGED_NUMBERS)};{_
 _UPSERT_LATEST_TEXTS_SQL = _UPSERT_LATEST_SQL.format(schema="", column="text", rows="pg_temp.text_stage", place="ctid")
 
 # All of it in one statement, which has one snapshot: the transaction's number has to come before it.
-_BEGIN_AT_ONCE_SQL = "SAVEPOINT before_readings; SELECT pg_current_xact_id()"
-_AGAIN_SQL = "ROLLBACK TO SAVEPOINT before_readings"
+_TAKE_NUMBER_SQL = "SELECT pg_current_xact_id()"
 _AT_ONCE = {**_STAGED_NUMBERS, "schema": "{schema}.", "rows": "arrived", "place": "place"}
 _STORE_AT_ONCE_SQL = f"""
 WITH arrived AS MATERIALIZED (
@@ -80,16 +81,19 @@ def store_numbers(*, numbers: Sequence[NewReading], days: set[date]) -> dict[dat
     """Store readings that have a value, inside the caller's transaction; return how many were new, by UTC day.
 
     `days` are those of the readings; they get their partitions.
+
+    Raises:
+        PartitionDroppedError: one of them, which this process knew, is gone.
     """
     ensure_partitions(days=days)
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, _known_partitions():
         if len(numbers) <= AT_ONCE_ROWS:
-            return _store_at_once(cursor, numbers, days)
+            cursor.execute(_TAKE_NUMBER_SQL)
+            return dict(execute_prepared(_STORE_AT_ONCE_SQL, [BinaryValue(column) for column in encode_columns(numbers)]))
         cursor.execute(_NUMBER_STAGE_SQL)
         with cursor.copy(_COPY_SQL) as copy:
             copy.write(encode_numbers(numbers))
-        cursor.execute("SAVEPOINT before_readings")
-        stored = _into_partitions(cursor, lambda: _insert(cursor, _INSERT_NUMBERS_SQL, days), days)
+        stored = _insert(cursor, _INSERT_NUMBERS_SQL, days)
         cursor.execute(_UPSERT_LATEST_NUMBERS_SQL)
         return stored
 
@@ -105,23 +109,16 @@ def store_texts(*, texts: Sequence[NewReading], days: set[date]) -> dict[date, i
         return stored
 
 
-def _store_at_once(cursor: CursorWrapper, numbers: Sequence[NewReading], days: set[date]) -> dict[date, int]:
-    columns = [BinaryValue(column) for column in encode_columns(numbers)]
-    cursor.execute(_BEGIN_AT_ONCE_SQL)
-    return _into_partitions(cursor, lambda: dict(execute_prepared(_STORE_AT_ONCE_SQL, columns)), days)
-
-
-def _into_partitions(cursor: CursorWrapper, write: Callable[[], dict[date, int]], days: set[date]) -> dict[date, int]:
-    """Write after the savepoint; where a partition that we remembered was dropped meanwhile, make it and write again."""
+@contextmanager
+def _known_partitions() -> Iterator[None]:
+    """Forget the partitions that this process knows where one of them proves to be gone."""
     try:
-        return write()
+        yield
     except IntegrityError as exc:
         if not isinstance(exc.__cause__, psycopg.errors.CheckViolation):  # "no partition of relation found for row"
             raise
-    cursor.execute(_AGAIN_SQL)
-    forget_partitions()
-    ensure_partitions(days=days)
-    return write()
+        forget_partitions()
+        raise PartitionDroppedError("A partition of the readings was dropped meanwhile; store them again.") from exc
 
 
 def _insert(cursor: CursorWrapper, insert: str, days: set[date]) -> dict[date, int]:

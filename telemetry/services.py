@@ -30,6 +30,8 @@ def store_readings(*, readings: Sequence[NewReading], now: datetime) -> StoreOut
 
     Raises:
         ReadingOutsideWindowError: a reading lies on a day outside the age policy; nothing is stored.
+        PartitionDroppedError: a partition was dropped after this process had seen it; nothing is stored, and the caller's
+            transaction is to be begun anew.
     """
     if not readings:
         return StoreOutcome(0, 0)

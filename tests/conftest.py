@@ -20,6 +20,7 @@ from devices.services import create_device
 from iiot_site.celery import app as celery_app
 from iiot_site.lib.redis_guard import forget_failures
 from protocols.resolution import clear_caches
+from telemetry.partitions import forget_partitions
 from tenants.models import Tenant, User
 from tenants.selectors import clear_tenant_cache
 from tenants.services import ensure_membership
@@ -64,6 +65,7 @@ def only_own_transactions(django_db_setup: Databases) -> None:
 def _forget_tenants() -> None:
     clear_tenant_cache()
     clear_caches()
+    forget_partitions()
     forget_failures()
 
 

@@ -1,6 +1,7 @@
 """From raw messages to stored readings: every policy, and nothing lost or doubled."""
 
 import json
+import sys
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -330,3 +331,18 @@ def test_nothing_is_handed_on_before_the_commit_or_twice(pump: Device, desk: Des
     desk.process(make_message('{"temperature": 5}', packet_id=1))
     desk.process(make_message('{"temperature": 5}', packet_id=1, dup=True))
     assert [len(batch.values) for batch in desk.committed] == [1, 0]
+
+
+# --- What is left behind
+
+
+@pytest.mark.parametrize("payload", ['{"temperature": ', '{"temperature": "hot"}', "x" * 400_000])
+def test_a_message_that_was_refused_keeps_nothing_of_its_batch_in_memory(
+    pump: Device, now: datetime, make_message: MakeMessage, payload: str
+) -> None:
+    refused, good = make_message(payload), make_message('{"temperature": 5}')
+    pipeline.process_messages(messages=[make_message(payload)], now=now, hand_on=lambda _: None)  # fills caches
+    before = [sys.getrefcount(message.payload) for message in (refused, good)]
+    for _ in range(3):
+        pipeline.process_messages(messages=[refused, good], now=now, hand_on=lambda _: None)
+    assert [sys.getrefcount(message.payload) for message in (refused, good)] == before

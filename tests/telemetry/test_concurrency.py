@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django_tenants.utils import tenant_context
 
+from telemetry.errors import PartitionDroppedError
 from telemetry.models import LatestReading, Reading
 from telemetry.partitions import ensure_partitions, forget_partitions
 from telemetry.partitions_math import partition_name, utc_day
@@ -109,6 +110,8 @@ def test_a_partition_dropped_behind_our_back_comes_again(tenant: Tenant) -> None
         store(tenant, [new_reading(0)])
         with connection.cursor() as cursor:
             cursor.execute(f"DROP TABLE {partition_name(utc_day(NOW))}")
+        with pytest.raises(PartitionDroppedError):
+            store(tenant, [new_reading(0)])
         assert store(tenant, [new_reading(0)]) == StoreOutcome(1, 0)
         assert Reading.objects.count() == 1
 
