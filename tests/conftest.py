@@ -62,8 +62,9 @@ def only_own_transactions(django_db_setup: Databases) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _forget_tenants() -> None:
+def _forget_what_former_tests_left() -> None:
     clear_tenant_cache()
+    forget_partitions()
     clear_caches()
     forget_partitions()
     forget_failures()
