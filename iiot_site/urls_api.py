@@ -13,6 +13,7 @@ _redoc_policy = csp_update(
 )
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("protocols.api.urls")),  # first: telemetry comes most often
     path("", include("iiot_site.web.health_urls")),
     path("", include("tenants.api.urls")),
     path("", include("devices.api.urls")),
@@ -20,7 +21,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("telemetry.api.urls")),
     path("", include("alerting.api.urls")),
     path("", include("rules.api.urls")),
-    path("", include("protocols.api.urls")),
     re_path(r"^schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^docs/?$", SpectacularSwaggerSplitView.as_view(), name="docs"),
     re_path(r"^redoc/?$", _redoc_policy(SpectacularRedocView.as_view()), name="redoc"),
