@@ -86,7 +86,7 @@ class Fleet:
         choices = self._choices = choose_servers(supervisor.folder, supervisor.env)
         servers = self._servers = self._build(choices)
         urls = {need: choice.url for need, choice in choices.items()} | {need: s.url for need, s in servers.items()}
-        addresses = {need.variable: urls[need] for need in NEEDS} | self._public(MQTT, urls[MQTT]) | self._public(AMQP, urls[AMQP])
+        addresses = {need.variable: urls[need] for need in NEEDS} | self._public(MQTT, urls) | self._public(AMQP, urls)
         addresses |= self._coap() | self._opcua() | self._simulated_plant()
         self._addresses = addresses
         supervisor.publish_addresses(addresses)
@@ -146,17 +146,22 @@ class Fleet:
             elif need == REDIS:
                 servers[need] = RedisServer(context)
             elif need == MQTT:
-                servers[need] = AmqttServer(context) if choice.source == Source.PACKAGED else MosquittoServer(context)
+                if choice.source == Source.PACKAGED:
+                    servers[need] = AmqttServer(context)
+                else:
+                    servers[need] = MosquittoServer(context, platform_port=ports.port_for("mqtt-platform"))
             else:
                 epmd, distribution = ports.port_for("epmd"), ports.port_for("amqp-distribution")
                 servers[need] = RabbitmqServer(context, epmd_port=epmd, distribution_port=distribution)
         return servers
 
-    def _public(self, need: Need, url: str) -> dict[str, str]:
+    def _public(self, need: Need, urls: Mapping[Need, str]) -> dict[str, str]:
         """Say where devices find a broker, which a proxy or another name may place elsewhere."""
-        if not url:
+        if not urls[need]:
             return {}
-        host, port = address_of(url)
+        host, port = address_of(urls[need])
+        if need in self._servers:
+            port = self._servers[need].context.port  # the one in the address may be the platform's own
         env, name = self._supervisor.env, need.name.upper()
         return {
             f"{name}_PUBLIC_HOST": env.get(f"{name}_PUBLIC_HOST") or ("localhost" if host == "127.0.0.1" else host),

@@ -3,6 +3,9 @@
 Source: mosquitto.conf(5) of 2.0. A username is `<tenant>/<device>`; the ACL gives each device its own topics
 only. Subscriptions to wildcards are accepted, yet deliver nothing that the reader may not read.
 What a crash may lose: messages the broker took within the last `autosave_interval` seconds.
+Devices and the platform's own processes, the TLS door among them, have a port each: places are counted per port, so who takes
+all those of the devices' port shuts out neither the platform nor those who come over TLS.
+`memory_limit` is not set: a broker that reached it could not send its listener what it had in flight, and never came out of it.
 """
 
 import getpass
@@ -20,6 +23,9 @@ _CONFIG = """\
 user {user}
 pid_file {run}/mosquitto.pid
 listener {port} {bind}
+max_connections {places}
+listener {platform_port} 127.0.0.1
+max_connections {places}
 allow_anonymous false
 password_file {data}/passwords
 acl_file {data}/acl
@@ -30,8 +36,7 @@ persistent_client_expiration 30d
 max_queued_messages 0
 max_queued_bytes 268435456
 max_inflight_messages 15000
-max_packet_size 1048576
-max_connections 15000
+max_packet_size {packet_bytes}
 set_tcp_nodelay true
 log_dest stderr
 log_type error
@@ -40,19 +45,22 @@ log_type notice
 log_timestamp_format %Y-%m-%dT%H:%M:%S
 connection_messages false
 """
+_PLACES = 15_000
+_MAX_MESSAGE_BYTES = 256 * 1024  # IIOT_MAX_MESSAGE_BYTES, where it is not set
 
 
 class MosquittoServer(PrivateServer):
     """mosquitto from the system."""
 
-    def __init__(self, context: ServerContext) -> None:
+    def __init__(self, context: ServerContext, *, platform_port: int) -> None:
         super().__init__(context)
+        self._platform_port = platform_port
         self._password = context.folder.secret("mqtt")
         self._data = context.folder.root / "mosquitto"
 
     @property
     def url(self) -> str:
-        return f"mqtt://{PLATFORM_USER}:{self._password}@127.0.0.1:{self.context.port}"
+        return f"mqtt://{PLATFORM_USER}:{self._password}@127.0.0.1:{self._platform_port}"
 
     async def prepare(self) -> None:
         data = self.context.folder.private(self._data.name)
@@ -65,6 +73,10 @@ class MosquittoServer(PrivateServer):
             "data": data,
             "port": self.context.port,
             "bind": self.context.bind,
+            "platform_port": self._platform_port,
+            "places": _PLACES,
+            # Twice of what is taken, so that what is somewhat too large is refused with its reason; beyond that the connection ends.
+            "packet_bytes": 2 * int(self.context.env.get("IIOT_MAX_MESSAGE_BYTES") or _MAX_MESSAGE_BYTES),
         }
         write_private(data / "mosquitto.conf", _CONFIG.format(**values))
 
@@ -76,7 +88,7 @@ class MosquittoServer(PrivateServer):
             log=self.context.log,
             cwd=self.context.folder.root,
             env=self.context.env,
-            is_ready=lambda: is_mqtt_ready("127.0.0.1", self.context.port, username=PLATFORM_USER, password=self._password),
+            is_ready=lambda: is_mqtt_ready("127.0.0.1", self._platform_port, username=PLATFORM_USER, password=self._password),
             before_start=lambda: pid_file.unlink(missing_ok=True),
         )
         return [with_death_signal(spec)]

@@ -19,12 +19,13 @@ class MalformedConnectError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """A CONNECT packet in parts: up to the flags, the flags, all from behind them to the user name."""
+    """A CONNECT packet in parts: up to the flags, the flags, all from behind them to the user name, which may be missing."""
 
     start: bytes
     flags: int
     middle: bytes
     version: int
+    username: str = ""
 
 
 def read_connect(body: bytes) -> Connect:
@@ -49,7 +50,8 @@ def read_connect(body: bytes) -> Connect:
         end = _skip_field(body, end) if has_field else end
     if end != len(body):
         raise MalformedConnectError("bytes follow the packet's last field")
-    return Connect(body[: name_end + 1], flags, body[name_end + 2 : at], version)
+    username = body[at + 2 : _skip_field(body, at)].decode("utf-8", "replace") if flags & _HAS_USERNAME else ""
+    return Connect(body[: name_end + 1], flags, body[name_end + 2 : at], version, username)
 
 
 def write_connect(connect: Connect, *, username: str, password: str) -> bytes:
@@ -63,6 +65,12 @@ def refuse(connect: Connect, *, is_known: bool) -> bytes:
     """Return the CONNACK for somebody who may not come in, or (`is_known`) of whom that cannot be said at the moment."""
     old, new = _SERVER_UNAVAILABLE if is_known else _NOT_AUTHORIZED
     return bytes([CONNACK, 3, 0, new, 0]) if connect.version == _V5 else bytes([CONNACK, 2, 0, old])
+
+
+def is_welcome(packet: bytes) -> bool:
+    """Tell whether this is the CONNACK for somebody who has come in."""
+    _, start = read_varint(packet, 1)
+    return packet[0] == CONNACK and packet[start + 1 : start + 2] == b"\0"
 
 
 def _skip_field(body: bytes, at: int) -> int:

@@ -26,9 +26,10 @@ from django_tenants.utils import tenant_context
 from devices.certificates import tenants_named_in
 from devices.services import authenticate_certificate
 from devices.types import BrokerLogin
+from iiot_site.lib.broker_logins import first_login
 from protocols.database_threads import DatabaseThreads
 from protocols.meter import Load, Meter
-from protocols.mqtt.connect_packet import CONNECT, Connect, MalformedConnectError, read_connect, refuse, write_connect
+from protocols.mqtt.connect_packet import CONNECT, Connect, MalformedConnectError, is_welcome, read_connect, refuse, write_connect
 from protocols.mqtt.packets import read_varint
 from protocols.mqtt.tls_files import TlsFiles, make_context
 from protocols.self_report import HEARTBEAT_SECONDS, SelfReport
@@ -43,6 +44,7 @@ RENEWAL_CHECK_SECONDS = 60.0
 STOP_CHECK_SECONDS = 0.2
 MAX_CONNECTIONS = 15_000  # as many as the broker takes
 MAX_GREETING = 500
+MAX_PER_DEVICE = 20
 LOOKUPS_AT_ONCE = 4
 MAX_CONNECT_BYTES = 256 * 1024
 CHUNK_BYTES = 64 * 1024
@@ -73,6 +75,7 @@ class TlsDoor:
         self._is_stopping = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._greeting: dict[asyncio.Task[None], str] = {}  # with the network of each, the oldest first
+        self._of_device: dict[str, list[asyncio.Task[None]]] = {}  # who has logged in, the oldest first
         self._meter = Meter()  # of bytes and errors; the messages in them are the MQTT listener's
         self._report = SelfReport(NAME)
         self._is_numbered = False
@@ -196,6 +199,22 @@ class TlsDoor:
         self._tasks.discard(task)
         self._greeting.pop(task, None)
 
+    def _welcome(self, username: str, task: "asyncio.Task[None]") -> None:
+        """Note that a device has logged in; where it has too many connections the oldest ends, which may be a dead one."""
+        device = first_login(username)
+        others = self._of_device.setdefault(device, [])
+        others.append(task)
+        task.add_done_callback(lambda ended: self._part(device, ended))
+        if len(others) > MAX_PER_DEVICE:
+            self._note_error(f"{device} has more than {MAX_PER_DEVICE} connections: its oldest was ended")
+            others[0].cancel()
+
+    def _part(self, device: str, task: "asyncio.Task[None]") -> None:
+        others = self._of_device[device]
+        others.remove(task)
+        if not others:
+            del self._of_device[device]
+
     async def _serve(self, accepted: socket.socket, peer: str) -> None:
         sides: list[_Side] = []
         try:
@@ -217,14 +236,19 @@ class TlsDoor:
             device = await open_tls(accepted, self._context)
             sides.append(device)
             connect, packet = await read_first(device.reader)
+            username = connect.username
             if device.certificate is not None:
-                packet = await self._exchange_login(device.certificate, connect, peer)
+                username, packet = await self._exchange_login(device.certificate, connect, peer)
             if packet[0] != CONNECT:
                 device.writer.write(packet)
                 return False
             broker = await self._open_broker()
             sides.append(broker)
             broker.writer.write(packet)
+            answer = await read_packet(broker.reader)
+            device.writer.write(answer)
+            if is_welcome(answer) and (task := asyncio.current_task()) is not None:
+                self._welcome(username, task)
             return True
 
     async def _open_broker(self) -> _Side:
@@ -242,18 +266,18 @@ class TlsDoor:
         if task is not None:
             self._greeting.pop(task, None)
 
-    async def _exchange_login(self, certificate: bytes, connect: Connect, peer: str) -> bytes:
-        """Return the first packet with the login that the certificate stands for, or a refusal."""
+    async def _exchange_login(self, certificate: bytes, connect: Connect, peer: str) -> tuple[str, bytes]:
+        """Return the user name that the certificate stands for and the first packet with it, or a refusal."""
         slugs = sorted(tenants_named_in(certificate))[:MAX_TENANTS_NAMED]
         try:
             login = await self._find_login(slugs, certificate)
         except (DatabaseError, InterfaceError) as exc:
             self._note_error(f"a certificate from {peer} could not be looked up: {exc}")
-            return refuse(connect, is_known=True)
+            return "", refuse(connect, is_known=True)
         if login is None:
             self._note_error(f"refused a certificate from {peer} that is not registered for any device")
-            return refuse(connect, is_known=False)
-        return write_connect(connect, username=login.username, password=login.password)
+            return "", refuse(connect, is_known=False)
+        return login.username, write_connect(connect, username=login.username, password=login.password)
 
     async def _find_login(self, slugs: Sequence[str], certificate: bytes) -> BrokerLogin | None:
         """Ask one tenant after the other."""
@@ -291,14 +315,25 @@ async def read_first(reader: asyncio.StreamReader) -> tuple[Connect, bytes]:
     Raises:
         MalformedConnectError: it is no CONNECT, or too large.
     """
+    packet = await read_packet(reader, only=CONNECT)
+    _, start = read_varint(packet, 1)
+    return read_connect(packet[start:]), packet
+
+
+async def read_packet(reader: asyncio.StreamReader, *, only: int | None = None) -> bytes:
+    """Return one packet of MQTT; of another kind than the only one that is expected no more is read than its first bytes.
+
+    Raises:
+        MalformedConnectError: it is of another kind, or too large.
+    """
     head = await reader.readexactly(2)
-    while head[0] == CONNECT and head[-1] & 0x80 and len(head) < 5:
+    is_expected = only in {None, head[0]}
+    while is_expected and head[-1] & 0x80 and len(head) < 5:
         head += await reader.readexactly(1)
     length, _ = read_varint(head, 1)
-    if head[0] != CONNECT or not 0 <= length <= MAX_CONNECT_BYTES:
+    if not is_expected or not 0 <= length <= MAX_CONNECT_BYTES:
         raise MalformedConnectError("it did not begin with a CONNECT packet")
-    body = await reader.readexactly(length)
-    return read_connect(body), head + body
+    return head + await reader.readexactly(length)
 
 
 def network_of(address: str) -> str:

@@ -21,7 +21,7 @@ from iiot_site.supervisor.console import Console
 from iiot_site.supervisor.data_folder import DataFolder, write_private
 from iiot_site.supervisor.mosquitto import MosquittoServer
 from iiot_site.supervisor.ports import PortBook
-from iiot_site.supervisor.probes import address_of
+from iiot_site.supervisor.probes import address_of, is_mqtt_ready
 from iiot_site.supervisor.servers import ServerContext
 from iiot_site.supervisor.supervisor import Supervisor
 from tests.waiting import WAIT_SECONDS, wait_until
@@ -35,7 +35,8 @@ class Broker:
     def __init__(self, server: MosquittoServer | AmqttServer, supervisor: Supervisor) -> None:
         self.server = server
         self.supervisor = supervisor
-        self.port = address_of(server.url)[1]
+        self.port = server.context.port
+        self.platform_port = address_of(server.url)[1]
         self.password_file = server.context.folder.root / "mosquitto" / "passwords"
         self.platform_password = server.url.split(":")[2].split("@")[0]
 
@@ -108,7 +109,9 @@ async def running_broker(root: Path, source: Source) -> AsyncIterator[Broker]:
         choice = Choice(MQTT, source, candidate.program)
         port = PortBook(folder.run / "ports.json").port_for("mqtt")
         context = ServerContext(folder=folder, choice=choice, port=port, env=supervisor.env)
-        server = MosquittoServer(context) if source == Source.SYSTEM else AmqttServer(context)
+        server: MosquittoServer | AmqttServer = AmqttServer(context)
+        if source == Source.SYSTEM:
+            server = MosquittoServer(context, platform_port=PortBook(folder.run / "ports.json").port_for("mqtt-platform"))
         await server.prepare()
         broker = Broker(server, supervisor)
         broker.write_logins(PUMP, FAN, OTHERS_PUMP)
@@ -124,6 +127,21 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with asyncio.Runner() as runner:
         context = running_broker(tmp_path_factory.mktemp("broker"), request.param)
         yield runner.run(context.__aenter__())
+        runner.run(context.__aexit__(None, None, None))
+
+
+def test_who_takes_all_places_of_devices_leaves_those_of_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if Source.SYSTEM not in [candidate.source for candidate in find_candidates(MQTT)]:
+        pytest.skip("mosquitto is not installed")
+    monkeypatch.setattr("iiot_site.supervisor.mosquitto._PLACES", 3)
+    with asyncio.Runner() as runner:
+        context = running_broker(tmp_path, Source.SYSTEM)
+        broker = runner.run(context.__aenter__())
+        clients = [broker.client(PUMP).connect() for _ in range(3)]
+        assert not runner.run(is_mqtt_ready("127.0.0.1", broker.port, username=FAN, password=f"{FAN} secret"))
+        assert runner.run(is_mqtt_ready("127.0.0.1", broker.platform_port, username=FAN, password=f"{FAN} secret"))
+        for client in clients:
+            client.close()
         runner.run(context.__aexit__(None, None, None))
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.mqtt.connect_packet import MalformedConnectError, read_connect, refuse, write_connect
+from protocols.mqtt.connect_packet import MalformedConnectError, is_welcome, read_connect, refuse, write_connect
 
 # MQTT 3.1.1, clean session, keep-alive 60 s, client id "p"
 PLAIN = b"\x00\x04MQTT\x04\x02\x00\x3c\x00\x01p"
@@ -34,6 +34,17 @@ def test_a_bridge_says_its_version_with_a_mark() -> None:
     bridge = PLAIN[:6] + b"\x84" + PLAIN[7:]
     assert read_connect(bridge).version == 4
     assert write_connect(read_connect(bridge), username="acme", password="pw")[8] == 0x84
+
+
+def test_the_user_name_is_read_where_there_is_one() -> None:
+    assert (read_connect(PLAIN).username, read_connect(FULL).username) == ("", "user")
+
+
+def test_only_a_connack_without_a_fault_is_a_welcome() -> None:
+    assert is_welcome(b"\x20\x02\x01\x00")
+    assert is_welcome(b"\x20\x06\x00\x00\x03\x21\x00\x0a")
+    for packet in (b"\x20\x02\x00\x05", b"\x20\x03\x00\x87\x00", b"\xe0\x00", b"\x20\x00"):
+        assert not is_welcome(packet)
 
 
 @pytest.mark.parametrize("whole", [PLAIN, FULL])

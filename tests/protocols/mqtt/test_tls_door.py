@@ -24,6 +24,7 @@ from protocols.login_sync import LoginSync
 from protocols.management.commands.mqtt_tls import make_door
 from protocols.models import ListenerState
 from protocols.mqtt import tls_door
+from protocols.mqtt.connect_packet import read_connect, write_connect
 from protocols.mqtt.listener import MqttListener
 from protocols.mqtt.logins import PasswordFile
 from protocols.mqtt.tls_door import TlsDoor
@@ -167,6 +168,39 @@ def test_a_password_works_over_tls_too(acme: Tenant, site: Site) -> None:
     wait_until(lambda: stored(acme) == [("pump-7", 21.5)])
 
 
+def test_of_too_many_connections_of_a_device_the_oldest_ends_and_nobody_elses(
+    acme: Tenant, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_door, "MAX_PER_DEVICE", 2)
+    password, others_password = issue_password(acme), issue_password(acme, "pump-8")
+    wait_until(lambda: site.publish(None, "1", "-u", "acme/pump-7", "-P", password).returncode == 0)
+    wait_until(lambda: "acme/pump-8:" in (site.folder / "passwords").read_text())
+    with contextlib.ExitStack() as stack:
+
+        def log_in(client_id: str, device: str = "pump-7", secret: str = password) -> ssl.SSLSocket:
+            connect = b"\0\4MQTT\4\2\0\0\0\1" + client_id.encode()
+            tls = stack.enter_context(open_plain_tls(site))
+            tls.sendall(write_connect(read_connect(connect), username=f"acme/{device}", password=secret))
+            tls.recv(4)
+            return tls
+
+        other, first, second = log_in("o", "pump-8", others_password), log_in("1"), log_in("2")
+        for _ in range(3):  # who does not know the password takes nobody's place
+            log_in("w", secret="wrong")
+        assert all(map(answers_ping, (other, first, second)))
+        third = log_in("3")
+        assert not answers_ping(first)
+        assert all(map(answers_ping, (other, second, third)))
+
+
+def answers_ping(tls: ssl.SSLSocket) -> bool:
+    try:
+        tls.sendall(b"\xc0\0")
+        return tls.recv(2) == b"\xd0\0"
+    except OSError:
+        return False
+
+
 def test_nothing_that_comes_first_ends_the_door(site: Site, issue: Issue) -> None:
     pump = issue("pump-7")
     context = ssl.create_default_context(cafile=site.folder / "ca.pem")
@@ -266,9 +300,9 @@ def test_a_door_before_no_broker_says_so_and_that_it_stopped(acme: Tenant, tmp_p
     assert state_now() == "stopped"
 
 
-def issue_password(acme: Tenant) -> str:
+def issue_password(acme: Tenant, key: str = "pump-7") -> str:
     with tenant_context(acme):
-        return issue_credential(device=Device.objects.get(key="pump-7"), kind="mqtt", now=timezone.now()).secret
+        return issue_credential(device=Device.objects.get(key=key), kind="mqtt", now=timezone.now()).secret
 
 
 def test_a_new_certificate_of_the_server_is_taken_up_and_a_broken_one_is_not(
@@ -285,12 +319,14 @@ def test_a_new_certificate_of_the_server_is_taken_up_and_a_broken_one_is_not(
     wait_until(lambda: served_certificate(site) == as_der(server.certificate))
 
 
-def served_certificate(site: Site) -> bytes | None:
+def open_plain_tls(site: Site) -> ssl.SSLSocket:
+    """Connect without a certificate."""
     context = ssl.create_default_context(cafile=site.folder / "ca.pem")
-    with (
-        socket.create_connection(("127.0.0.1", site.port), WAIT_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname="127.0.0.1") as tls,
-    ):
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", site.port), WAIT_SECONDS), server_hostname="127.0.0.1")
+
+
+def served_certificate(site: Site) -> bytes | None:
+    with open_plain_tls(site) as tls:
         return tls.getpeercert(binary_form=True)
 
 
