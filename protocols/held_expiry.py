@@ -8,12 +8,13 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django_tenants.utils import tenant_context
 
-from protocols.held_messages import decode_held, note_stored, take_rows
+from protocols.held_messages import TakenRows, Whose, decode_held, note_stored, take_rows
 from protocols.resolution import resolve_devices
 from protocols.services import count_unrouted, record_refused_messages
 from protocols.types import RawMessage
@@ -52,22 +53,62 @@ def expire_held(*, slug: str, since: datetime, now: datetime) -> int:
     return total
 
 
+def drop_former(*, slug: str, owner: UUID, now: datetime) -> int:
+    """Drop what is held for another than the tenant that has this short name now; return how many messages.
+
+    That one is gone with its ledger, so they are counted among the messages that no tenant took.
+
+    Raises:
+        django.db.Error: the shared tables fail.
+    """
+    total = 0
+    while count := _drop_some(slug, owner, now):
+        total += count
+    if total:
+        logger.warning("%d messages held for a former organisation %s were dropped", total, slug)
+    return total
+
+
+@transaction.atomic
+def _drop_some(slug: str, owner: UUID, now: datetime) -> int:
+    _limit_lock_waits()
+    taken = take_rows(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES, whose=Whose.FORMER, owner=owner)
+    if taken.messages:
+        _count_as_unrouted(_read(taken, now), now)
+        note_stored(taken, tenant=slug)
+    return len(taken.messages)
+
+
 @transaction.atomic
 def _expire_some(slug: str, before: datetime, now: datetime, *, has_ledger: bool) -> tuple[int, bool]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+    _limit_lock_waits()
     taken = take_rows(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES, before=before)
     if not taken.messages:
         return 0, has_ledger
+    readable = _read(taken, now)
+    has_ledger = has_ledger and _enter_in_ledger(slug, readable, now)
+    if not has_ledger:
+        _count_as_unrouted(readable, now)
+    note_stored(taken, tenant=slug)
+    return len(taken.messages), has_ledger
+
+
+def _limit_lock_waits() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+
+
+def _read(taken: TakenRows, now: datetime) -> list[RawMessage]:
+    """Return the messages that can be read, and count the others."""
     readable = [message for message in map(decode_held, taken.messages) if message is not None]
     if unreadable := len(taken.messages) - len(readable):
         count_unrouted(listener=UNREADABLE_LISTENER, messages=unreadable, now=now)
-    has_ledger = has_ledger and _enter_in_ledger(slug, readable, now)
-    if not has_ledger:
-        for listener, count in Counter(message.protocol for message in readable).items():
-            count_unrouted(listener=listener, messages=count, now=now)
-    note_stored(taken, tenant=slug)
-    return len(taken.messages), has_ledger
+    return readable
+
+
+def _count_as_unrouted(messages: Sequence[RawMessage], now: datetime) -> None:
+    for listener, count in Counter(message.protocol for message in messages).items():
+        count_unrouted(listener=listener, messages=count, now=now)
 
 
 def _enter_in_ledger(slug: str, messages: Sequence[RawMessage], now: datetime) -> bool:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -20,6 +22,7 @@ from protocols.models import HeldBacklog, HeldMessage
 from protocols.receipt_times import claim_receipt_time
 from protocols.services import count_unrouted
 from protocols.types import BatchOutcome, RawMessage, Refusal
+from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +32,19 @@ _END = datetime(9999, 12, 30, tzinfo=UTC)
 _TAKE_SQL = """
 SELECT id, message FROM (
     SELECT id, message, size, sum(size) OVER (ORDER BY received_at, id) AS total FROM (
-        SELECT id, message, size, received_at FROM protocols_heldmessage WHERE tenant = %s AND received_at < %s
+        SELECT id, message, size, received_at FROM protocols_heldmessage WHERE tenant = %s AND received_at < %s AND {whose}
         ORDER BY received_at, id LIMIT %s
     ) AS next
 ) AS counted WHERE total - size < %s ORDER BY total
 """
+
+
+class Whose(StrEnum):
+    """Which of the messages that are held under a short name: `owner` is the id of the tenant that has it now."""
+
+    ANY = "(TRUE OR %s::uuid IS NULL)"
+    OWN = "coalesce(owner = %s, TRUE)"
+    FORMER = "owner <> %s"
 
 
 @transaction.atomic
@@ -54,6 +65,7 @@ def hold_messages(
     if not messages:
         return BatchOutcome(0, 0, [])
     backlog, _ = HeldBacklog.objects.select_for_update().get_or_create(tenant=tenant, defaults={"since": now})
+    owner = Tenant.objects.filter(slug=tenant).values_list("pk", flat=True).first()  # not from a cache: it may be a new one
     repeated = find_duplicates({index: message for index, message in messages if message.delivery is not None})
     others = HeldBacklog.objects.exclude(tenant=tenant).aggregate(bytes=Sum("bytes"))["bytes"] or 0
     rows: list[HeldMessage] = []
@@ -66,7 +78,7 @@ def hold_messages(
             continue
         if index not in stamps:
             stamps[index] = _claim_time(message)
-        row = _make_row(message, stamps[index])
+        row = _make_row(message, stamps[index], owner)
         backlog.messages, backlog.bytes = backlog.messages + 1, backlog.bytes + row.size
         rows.append(row)
     refused = {refusal.index for refusal in refusals}
@@ -101,7 +113,9 @@ class Taken:
     rows: TakenRows
 
 
-def take_rows(*, tenant: str, limit: int, max_bytes: int, before: datetime = _END) -> TakenRows:
+def take_rows(
+    *, tenant: str, limit: int, max_bytes: int, before: datetime = _END, whose: Whose = Whose.ANY, owner: UUID | None = None
+) -> TakenRows:
     """Delete and return the oldest messages, at least one where any was received earlier than `before`.
 
     None while another transaction has taken some of the tenant's. `note_stored` ends that transaction.
@@ -110,20 +124,20 @@ def take_rows(*, tenant: str, limit: int, max_bytes: int, before: datetime = _EN
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"held {tenant}"])
         if not cursor.fetchone()[0]:
             return TakenRows((), 0)
-        cursor.execute(_TAKE_SQL, [tenant, before, limit, max_bytes])
+        cursor.execute(_TAKE_SQL.format(whose=whose), [tenant, before, owner, limit, max_bytes])
         found = [(number, bytes(message)) for number, message in cursor.fetchall()]
     if found:
         HeldMessage.objects.filter(pk__in=[number for number, _ in found]).delete()
     return TakenRows([message for _, message in found], sum(len(message) for _, message in found))
 
 
-def take_held(*, tenant: str, limit: int, max_bytes: int) -> Taken:
-    """Take the oldest messages as `take_rows` does, in the transaction that stores them.
+def take_held(*, tenant: str, owner: UUID | None, limit: int, max_bytes: int) -> Taken:
+    """Take the owner's oldest messages as `take_rows` does, in the transaction that stores them; anybody's where there is no owner.
 
     Raises:
         msgspec.MsgspecError: a version that knew messages otherwise held one of them.
     """
-    rows = take_rows(tenant=tenant, limit=limit, max_bytes=max_bytes)
+    rows = take_rows(tenant=tenant, limit=limit, max_bytes=max_bytes, whose=Whose.OWN, owner=owner)
     messages = [msgspec.msgpack.decode(message, type=RawMessage) for message in rows.messages]
     return Taken(
         [replace(message, received_at=put_on_own_clock(message.received_at)) for message in messages],
@@ -167,6 +181,6 @@ def _claim_time(message: RawMessage) -> datetime:
     )
 
 
-def _make_row(message: RawMessage, received_at: datetime) -> HeldMessage:
+def _make_row(message: RawMessage, received_at: datetime, owner: UUID | None) -> HeldMessage:
     encoded = msgspec.msgpack.encode(replace(message, delivery=None, received_at=received_at))
-    return HeldMessage(tenant=message.tenant, received_at=received_at, size=len(encoded), message=encoded)
+    return HeldMessage(tenant=message.tenant, owner=owner, received_at=received_at, size=len(encoded), message=encoded)

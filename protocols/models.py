@@ -168,6 +168,7 @@ class HeldMessage(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     tenant = models.CharField(max_length=63)
+    owner = models.UUIDField(null=True, help_text="The tenant's id: another tenant may have its short name later.")
     received_at = models.DateTimeField(help_text="By the database's clock; no two of a device have the same.")
     size = models.IntegerField(help_text="Bytes of the message as it is held.")
     message = models.BinaryField(help_text="A `protocols.types.RawMessage` without its delivery, as MessagePack.")

@@ -1,6 +1,7 @@
 """Stores messages that were held for a tenant in trouble, once it is out of it."""
 
 import logging
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -9,13 +10,12 @@ from django.utils import timezone
 
 from iiot_site.lib.clock import database_now
 from protocols.handoff import Committed, hand_on_now
-from protocols.held_expiry import expire_held
+from protocols.held_expiry import drop_former, expire_held
 from protocols.held_messages import list_backlogs, note_failure, note_stored, take_held
 from protocols.models import HeldBacklog
 from protocols.pipeline import process_messages
 from protocols.progress import Progress
 from tenants.models import Tenant
-from tenants.selectors import get_tenant_by_slug
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +32,25 @@ def put_back_all() -> int:
     return sum(_put_back_tenant(backlog) for backlog in list_backlogs())
 
 
-def _may_store(slug: str) -> bool:
+def _may_store(tenant: Tenant | None) -> bool:
     """Tell whether the tenant is active, or gone for good; what a suspended one sent before waits until it is active again."""
-    tenant = get_tenant_by_slug(slug)
     return tenant is None or tenant.status == Tenant.Status.ACTIVE
+
+
+def _load_tenant(slug: str) -> Tenant | None:
+    """Return the tenant that has the short name now, from no cache."""
+    tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
+    return tenant
 
 
 def _put_back_tenant(backlog: HeldBacklog) -> int:
     slug, total = backlog.tenant, 0
     try:
-        while _may_store(slug) and (count := put_back_some(slug=slug)):
+        if (tenant := _load_tenant(slug)) is not None:
+            drop_former(slug=slug, owner=tenant.pk, now=database_now())
+        while _may_store(tenant) and (count := put_back_some(slug=slug, owner=tenant.pk if tenant else None)):
             total += count
+            tenant = _load_tenant(slug)
     except (Error, psycopg.Error, msgspec.MsgspecError) as error:  # the last: held by a version that knew messages otherwise
         connection.close()
         note_failure(tenant=slug, error=error)
@@ -57,8 +65,8 @@ def _put_back_tenant(backlog: HeldBacklog) -> int:
     return total
 
 
-def put_back_some(*, slug: str) -> int:
-    """Store some of what is held for a tenant and return how many messages; 0 at the end.
+def put_back_some(*, slug: str, owner: UUID | None) -> int:
+    """Store some of what is held for a tenant, whose id is `owner`, and return how many messages; 0 at the end.
 
     Raises:
         django.db.Error: the tenant cannot store them yet; all stay held.
@@ -67,7 +75,7 @@ def put_back_some(*, slug: str) -> int:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
-        taken = take_held(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
+        taken = take_held(tenant=slug, owner=owner, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
         if taken.messages:
             process_messages(messages=taken.messages, now=timezone.now(), hand_on=committed.append, progress=Progress(taken.stamps))
             note_stored(taken.rows, tenant=slug)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -59,6 +60,33 @@ def test_a_tenant_without_its_table_stops_no_other_and_loses_nothing(
     with tenant_context(acme):
         (row,) = load_ledger(start=timezone.now() - timedelta(hours=1), end=timezone.now() + timedelta(hours=1), bucket="day")
     assert (row.listener, row.received, row.stored) == ("mqtt", 1, 1)
+
+
+def test_what_was_held_for_a_former_tenant_of_the_same_name_goes_with_it(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    """Another acme has the schema's name, and here even the devices, of the first."""
+    with readings_away(acme):
+        assert door.take(make_message('{"secret_of_old": 1}'), make_message('{"secret_of_old": 2}')).held == 2
+        HeldMessage.objects.update(owner=uuid4())
+        assert door.take(make_message('{"temperature": 3}')).held == 1
+    assert put_back_all() == 1
+    assert values_of(acme) == [3.0]
+    assert not HeldMessage.objects.exists()
+    assert not HeldBacklog.objects.exists()
+    assert [(row.listener, row.messages) for row in UnroutedCount.objects.all()] == [("mqtt", 2)]
+
+
+def test_a_tenant_that_is_not_active_yet_rids_itself_of_a_former_ones_messages(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with readings_away(acme):
+        door.take(make_message('{"secret_of_old": 1}'))
+    assert HeldMessage.objects.get().owner == acme.pk
+    HeldMessage.objects.update(owner=uuid4())
+    Tenant.objects.filter(pk=acme.pk).update(status=Tenant.Status.CREATING)
+    assert put_back_all() == 0
+    assert not HeldMessage.objects.exists()
 
 
 def wait_for_locks(seconds: float) -> None:
