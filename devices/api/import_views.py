@@ -17,6 +17,7 @@ from devices.csv_import import MAX_BYTES
 from devices.errors import ImportRefusedError
 from devices.import_services import CREDENTIAL_KINDS, import_devices
 from iiot_site.lib.parsers import StrictJSONParser
+from iiot_site.lib.turns import count_as_long
 from tenants.permissions import allows
 
 PARAMETERS = ("dry_run", "partial", "credentials")
@@ -81,6 +82,7 @@ class ImportView(APIView):
         if kind and not allows(request.principal.permissions, "credential:write"):  # type: ignore[attr-defined]  # set by authentication
             self.permission_denied(request, "Credentials need the permission credential:write.")
         dry_run = _read_flag(query, "dry_run")
+        count_as_long(request)
         report = import_devices(
             content=_read_content(request.data),
             now=timezone.now(),

@@ -21,6 +21,7 @@ from devices.models import Codec, Device, DeviceCredential, DeviceType, Metric, 
 from devices.selectors import list_site_subtree_ids, list_site_tree
 from devices.status import DEVICE_STATUSES
 from iiot_site.lib.page_parts import render_part
+from iiot_site.lib.turns import count_as_long
 from iiot_site.web.command_views import commands_context, form_context
 from iiot_site.web.credential_views import list_working_rows
 from iiot_site.web.device_chart import SPANS, list_threshold_rules, load_chart
@@ -32,6 +33,7 @@ from tenants.page_access import page
 from tenants.permissions import allows
 
 PAGE_SIZE = 50
+SHORT_SPAN = timedelta(days=1)
 NEW_METRIC_FOR = timedelta(days=1)
 _OPEN = ~Q(incidents__state=Incident.State.RESOLVED) & Q(incidents__isnull=False)
 ORDERS: dict[str, tuple[str | OrderBy, ...]] = {
@@ -150,6 +152,8 @@ def show_device_chart(request: HttpRequest, device_id: uuid.UUID) -> JsonRespons
     device = get_object_or_404(Device.objects.select_related("device_type"), uuid=device_id)
     metric = get_object_or_404(device.device_type.metrics, key=request.GET.get("metric", ""))
     span = SPANS.get(request.GET.get("span", ""), SPANS["1h"])
+    if span.length > SHORT_SPAN:
+        count_as_long(request)
     return JsonResponse(load_chart(device=device, metric=metric, span=span, now=timezone.now()))
 
 

@@ -18,6 +18,7 @@ from devices.errors import ClaimRefusedError
 from devices.labels import claim_url, qr_svg
 from devices.models import Device, DeviceType, Site
 from devices.selectors import list_site_subtree_ids, list_site_tree
+from iiot_site.lib.turns import count_as_long
 from tenants.page_access import page
 
 MAX_LABELS = 200
@@ -54,6 +55,7 @@ def choose_labels(request: HttpRequest) -> HttpResponse:
 def print_labels(request: HttpRequest) -> HttpResponse:
     """Show labels to print; makes codes for devices that have none."""
     form = LabelForm(request.POST)
+    count_as_long(request)
     found = list(_choose(form.cleaned_data)[: MAX_LABELS + 1]) if form.is_valid() else []
     devices = found[:MAX_LABELS]
     codes = load_codes(devices=devices, now=timezone.now())

@@ -23,6 +23,7 @@ from devices.provisioning_services import issue_provisioning_key, revoke_provisi
 from devices.selectors import list_site_tree
 from iiot_site.lib.csv_cells import neutralise
 from iiot_site.lib.encryption import seal, unseal
+from iiot_site.lib.turns import count_as_long
 from tenants.page_access import page
 from tenants.permissions import allows
 
@@ -64,6 +65,7 @@ def import_file(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return render(request, "devices/_import_report.html", {"problem": "Choose a CSV file."})
     chosen = form.cleaned_data
+    count_as_long(request)
     kind = chosen["credentials"] if _may_write_credentials(request) else ""
     try:
         report = import_devices(

@@ -10,13 +10,11 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from connections.opcua_models import OpcUaNode, OpcUaServer
-from connections.opcua_selectors import make_target
 from connections.opcua_services import delete_opcua_node, offer_certificate, save_opcua_node, trust_certificate
 from devices.models import Device, Metric
 from iiot_site.lib.errors import IIoTError
 from iiot_site.lib.page_parts import render_part
-from protocols.api.opcua_views import MAX_NODE_ID_LENGTH, check_server
-from protocols.opcua.browsing import browse_server
+from protocols.api.opcua_views import MAX_NODE_ID_LENGTH, check_server, look_below
 from protocols.opcua.errors import CertificateNotTrustedError
 from telemetry.models import LatestReading
 from tenants.page_access import page
@@ -60,7 +58,7 @@ def browse(request: HttpRequest, server_id: uuid.UUID) -> HttpResponse:
     server = get_object_or_404(OpcUaServer, uuid=server_id)
     context: dict[str, object] = {"server": server}
     try:
-        context["level"] = browse_server(make_target(server), node_id=_node_id(request.GET.get("node", "")))
+        context["level"] = look_below(request, server, node_id=_node_id(request.GET.get("node", "")))
         mapped = OpcUaNode.objects.filter(server=server, node_id__in=[node.node_id for node in context["level"].nodes])  # type: ignore[attr-defined]  # as just set
         context["mapped"] = {node.node_id: node for node in mapped.select_related("device")}
     except CertificateNotTrustedError as exc:
@@ -128,7 +126,7 @@ def check(request: HttpRequest, server_id: uuid.UUID) -> HttpResponse:
     """Ask the server how it lets clients in. Takes up to 5 s."""
     server = get_object_or_404(OpcUaServer, uuid=server_id)
     try:
-        return render(request, "opcua/_note.html", {"server": server, "offers": check_server(server)})
+        return render(request, "opcua/_note.html", {"server": server, "offers": check_server(request, server)})
     except IIoTError as exc:
         return render(request, "opcua/_note.html", {"error": exc.detail})
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -13,8 +14,9 @@ from connections.certificates import fingerprint_of
 from connections.opcua_models import OpcUaServer
 from connections.opcua_selectors import make_target
 from connections.opcua_services import offer_certificate
+from iiot_site.lib.turns import count_as_long, give_back_connection
 from protocols.errors import InvalidShapeError
-from protocols.opcua.browsing import BrowsedNode, ask_offers, browse_server
+from protocols.opcua.browsing import BrowsedLevel, BrowsedNode, ask_offers, browse_server
 from protocols.opcua.client import Offer
 from telemetry.qualities import QUALITY_NAMES
 
@@ -69,7 +71,7 @@ class OpcUaCheckView(APIView):
     def post(self, request: Request, server_id: str) -> Response:
         """Ask now; 502 where the server does not answer within 5 s."""
         server = get_object_or_404(OpcUaServer, uuid=server_id)
-        return Response(OfferSerializer(check_server(server), many=True).data)
+        return Response(OfferSerializer(check_server(request, server), many=True).data)
 
 
 class OpcUaBrowseView(APIView):
@@ -88,11 +90,21 @@ class OpcUaBrowseView(APIView):
         node_id = request.query_params.get("node", "")
         if len(node_id) > MAX_NODE_ID_LENGTH:
             raise InvalidShapeError("That is no node id; send one of an earlier answer.")
-        return Response(BrowsedLevelSerializer(browse_server(make_target(server), node_id=node_id)).data)
+        return Response(BrowsedLevelSerializer(look_below(request, server, node_id=node_id)).data)
 
 
-def check_server(server: OpcUaServer) -> list[Offer]:
+def look_below(request: Request | HttpRequest, server: OpcUaServer, *, node_id: str) -> BrowsedLevel:
+    """Return what stands below a node now. The plant may take its time: it is one of the tenant's few long requests."""
+    count_as_long(request)
+    target = make_target(server)
+    give_back_connection()
+    return browse_server(target, node_id=node_id)
+
+
+def check_server(request: Request | HttpRequest, server: OpcUaServer) -> list[Offer]:
     """Ask a server how it lets clients in, and note the certificate of the chosen security for somebody to accept."""
+    count_as_long(request)
+    give_back_connection()
     offers = ask_offers(server.endpoint_url)
     chosen = next((offer for offer in offers if offer.security == server.security and offer.certificate), None)
     if chosen is not None:

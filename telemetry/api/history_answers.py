@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from devices.models import Device, Metric
 from iiot_site.lib.times import format_time
+from iiot_site.lib.turns import count_as_long
 from telemetry.api.parameters import MAX_POINTS_TOGETHER
 from telemetry.api.streaming import file_name, stream_file
 from telemetry.bucket_history import load_buckets, read_figure
@@ -25,6 +26,7 @@ from telemetry.qualities import QUALITY_NAMES
 from telemetry.selectors import list_metrics, load_history
 from telemetry.types import BucketQuery, HistoryBucket
 
+SHORT_SPAN = timedelta(days=1)
 ALWAYS_SHOWN = ("avg", "min", "max", "count")
 FILES = {"csv": (encode_csv, "text/csv; charset=utf-8"), "parquet": (encode_parquet, "application/vnd.apache.parquet")}
 
@@ -39,6 +41,8 @@ def find_devices(ids: Sequence[UUID | str]) -> list[Device]:
 
 def answer_history(request: Request, devices: Sequence[Device], wanted: dict[str, Any]) -> Response | StreamingHttpResponse:
     """Answer a checked query for the history of a device, or for a file of several."""
+    if _takes_long(wanted):
+        count_as_long(request)
     if wanted["format"] == "json":
         return _answer_page(request, devices[0], wanted)
     keys = wanted.get("metric", [])
@@ -47,6 +51,13 @@ def answer_history(request: Request, devices: Sequence[Device], wanted: dict[str
     names = [devices[0].key if len(devices) == 1 else f"{len(devices)}-devices", *keys[:3]]
     name = file_name(names, wanted["from"], wanted["to"], wanted["format"])
     return stream_file(request._request, encode(export.columns, export.batches), name=name, content_type=content_type)  # noqa: SLF001 - DRF's request wraps the one that knows the server
+
+
+def _takes_long(wanted: dict[str, Any]) -> bool:
+    """Tell whether much is read for the answer: a page of readings is found by its index, all else reads its whole span."""
+    if wanted["format"] != "json":
+        return True
+    return ("bucket" in wanted or "points" in wanted) and wanted["to"] - wanted["from"] > SHORT_SPAN
 
 
 def _export(devices: Sequence[Device], keys: list[str], wanted: dict[str, Any]) -> Export:

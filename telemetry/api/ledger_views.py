@@ -15,10 +15,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from iiot_site.lib.serializers import ChoiceNamingSerializer
+from iiot_site.lib.turns import count_as_long
 from telemetry.api.parameters import MomentField
 from telemetry.ledger import BUCKETS, load_ledger
 
 MAX_LEDGER_BUCKETS = 10_000
+SHORT_LEDGER_BUCKETS = 1_000
 COUNTS = ("received", "stored", "duplicate", "rejected", "messages", "messages_repeated", "messages_rejected")
 COLUMNS = ("time", "listener", *COUNTS, "rejected_by_reason", "adds_up")
 
@@ -129,5 +131,7 @@ class LedgerView(APIView):
         parameters = LedgerParameters(data=request.query_params)
         parameters.is_valid(raise_exception=True)
         wanted = parameters.validated_data
+        if (wanted["to"] - wanted["from"]) / BUCKETS[wanted["bucket"]] > SHORT_LEDGER_BUCKETS:
+            count_as_long(request)
         rows = load_ledger(start=wanted["from"], end=wanted["to"], bucket=wanted["bucket"], listener=wanted["listener"])
         return Response(LedgerSerializer({"results": rows}).data)
