@@ -21,6 +21,7 @@ from django_tenants.utils import schema_context
 
 from devices.models import Device, Site
 from iiot_site.lib.errors import IIoTError
+from iiot_site.lib.turns import turns
 from tenants.models import Tenant, User
 from tenants.permissions import allows, allows_all
 from tenants.selectors import get_active_tenant, get_slug_by_host, load_membership
@@ -40,7 +41,11 @@ class LiveCaller:
 
 
 def authenticate_socket(*, headers: Mapping[str, str], path_slug: str | None) -> LiveCaller | None:
-    """Return the caller, or None to refuse. Called at the handshake and again every minute with the same headers."""
+    """Return the caller, or None to refuse. Called at the handshake and again every minute with the same headers.
+
+    Raises:
+        TenantBusyError: the tenant has its share of the process in work.
+    """
     host = headers.get("host", "")
     if not _is_own_host(host) or not _is_same_origin(headers.get("origin"), host):
         return None
@@ -49,8 +54,11 @@ def authenticate_socket(*, headers: Mapping[str, str], path_slug: str | None) ->
         if user is None:
             return None
         tenant = _choose_tenant({path_slug, token_slug, headers.get("x-tenant"), get_slug_by_host(split_domain_port(host)[0])})
-        membership = load_membership(user_id=user.pk, tenant=tenant) if tenant else None
-        if tenant is None or membership is None:
+        if tenant is None:
+            return None
+        with turns.turn(tenant.slug):
+            membership = load_membership(user_id=user.pk, tenant=tenant)
+        if membership is None:
             return None
         return LiveCaller(user.pk, tenant.schema_name, membership.permissions)
 

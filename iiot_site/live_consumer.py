@@ -4,8 +4,9 @@ In: `{"type": "subscribe" | "unsubscribe", "topics": […]}` and `{"type": "ping
 `pong`, `error` (`code`, `detail`, `topics`) and the frames themselves.
 
 A refused handshake is closed with 4404 before it is accepted, which the protocol turns into HTTP 403 for outsiders,
-unknown tenants and people who are not logged in alike. Afterwards: 4401 rights ended, 4408 reads too slowly, 1009 frame
-too large, 1008 too many messages.
+unknown tenants and people who are not logged in alike. Afterwards: 4401 rights ended, 4408 reads too slowly, 4429 the person
+or the tenant has too many sockets open, 1013 the tenant has its share of the process in work, 1009 frame too large, 1008 too
+many messages.
 """
 
 import asyncio
@@ -15,15 +16,21 @@ import logging
 import random
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
-from channels.db import database_sync_to_async
+from asgiref.sync import sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connection
 
+from devices.credential_formats import slug_of_schema
+from iiot_site.lib.errors import TenantBusyError
 from iiot_site.lib.live import group_name
+from iiot_site.lib.turns import turns
 from iiot_site.live_access import LiveCaller, authenticate_socket, may_subscribe
+from iiot_site.live_places import places
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +41,15 @@ MAX_MESSAGES_PER_MINUTE = 240
 RECHECK_SECONDS = 60
 SEND_SECONDS = 5.0
 
-REFUSED, RIGHTS_ENDED, TOO_SLOW, TOO_LARGE, POLICY = 4404, 4401, 4408, 1009, 1008
+REFUSED, RIGHTS_ENDED, TOO_SLOW, TOO_MANY, TRY_LATER, TOO_LARGE, POLICY = 4404, 4401, 4408, 4429, 1013, 1009, 1008
 
 # The overview shows what concerns the whole plant: its incidents, and which devices went silent or came back.
+# Who waits for the database in one of them, for a lock or a turn of its tenant, must not keep the others waiting.
+MAX_THREADS = 400
+_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="live")
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _GROUPS = {"overview": ("overview", "incidents")}
 
 
@@ -44,16 +57,34 @@ class LiveConsumer(AsyncWebsocketConsumer):
     """One client. Keeps its rights, its topics and a task that checks the rights again."""
 
     caller: LiveCaller | None = None
+    place: LiveCaller | None = None
     recheck: "asyncio.Task[None] | None" = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve the socket to its end, whatever ends it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self.place is not None:
+                places.leave(self.place)
 
     async def connect(self) -> None:
         """Accept members of exactly one tenant, refuse everybody else."""
         self.topics: set[str] = set()
         self.arrivals: deque[float] = deque(maxlen=MAX_MESSAGES_PER_MINUTE)
-        self.caller = await self._authenticate()
-        if self.caller is None:
+        try:
+            caller = await self._authenticate()
+        except TenantBusyError:
+            await self.close(TRY_LATER)
+            return
+        if caller is None:
             await self.close(REFUSED)
             return
+        if not places.take(caller):
+            await self.accept()  # a browser is told no code before that
+            await self.close(TOO_MANY)
+            return
+        self.caller = self.place = caller
         await self.accept()
         self.recheck = asyncio.create_task(self._recheck_rights())
 
@@ -71,7 +102,10 @@ class LiveConsumer(AsyncWebsocketConsumer):
         elif self._is_flooding():
             await self.close(POLICY)
         else:
-            await self._answer(_parse(text_data))
+            try:
+                await self._answer(_parse(text_data))
+            except TenantBusyError:
+                await self.close(TRY_LATER)
 
     async def live_frame(self, event: dict[str, Any]) -> None:
         """Hand on a frame that an app pushed (see iiot_site.lib.live)."""
@@ -119,14 +153,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
         caller = self.caller
 
         def check() -> list[str]:
-            return [topic for topic in topics if caller is not None and may_subscribe(caller=caller, topic=topic)]
+            if caller is None:
+                return []
+            with turns.turn(slug_of_schema(caller.schema)):
+                return [topic for topic in topics if may_subscribe(caller=caller, topic=topic)]
 
-        return await database_sync_to_async(check)()  # type: ignore[no-any-return]  # channels has no types
+        return await _in_thread(check)
 
     async def _authenticate(self) -> LiveCaller | None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.scope["headers"]}
-        authenticate = database_sync_to_async(authenticate_socket)
-        return await authenticate(headers=headers, path_slug=self.scope["tenant_slug"])  # type: ignore[no-any-return]  # as above
+        return await _in_thread(authenticate_socket, headers=headers, path_slug=self.scope["tenant_slug"])
 
     async def _recheck_rights(self) -> None:
         """End the socket within a minute of logout, disabling, expiry, suspension or a narrower role."""
@@ -134,7 +170,11 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await asyncio.sleep(RECHECK_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - spreads load, guards nothing
             try:
                 may_stay = await self._may_stay()
-            except (DatabaseError, InterfaceError) as exc:  # without the database no frame comes either; the next check decides
+            except (
+                DatabaseError,
+                InterfaceError,
+                TenantBusyError,
+            ) as exc:  # without the database no frame comes either; the next check decides
                 logger.warning("rights were not checked, the next try is in a minute: %s", exc)
                 continue
             except asyncio.CancelledError:
@@ -181,6 +221,18 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 await self.close(code)
         for group in self._groups(self.topics):
             await self.channel_layer.group_discard(group, self.channel_name)
+
+
+async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Ask the database in a thread, whose connection others have afterwards."""
+
+    def ask() -> R:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connection.close()
+
+    return await sync_to_async(ask, thread_sensitive=False, executor=_threads)()
 
 
 def _is_topic_name(topic: object) -> bool:

@@ -128,6 +128,10 @@ DATABASES = {
 DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
 TENANT_LIMIT_SET_CALLS = True
 
+# Live sockets of one person, and of one tenant, in each web process.
+IIOT_LIVE_SOCKETS_PER_PERSON = env.int("IIOT_LIVE_SOCKETS_PER_PERSON", default=20)
+IIOT_LIVE_SOCKETS_PER_TENANT = env.int("IIOT_LIVE_SOCKETS_PER_TENANT", default=300)
+
 # --- Redis: cache 0, channels 1, Celery broker 2, results 3
 REDIS_URL = server_setting("REDIS_URL", "redis://127.0.0.1:6379")
 _GUARDED_CACHE = {

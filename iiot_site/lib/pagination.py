@@ -1,5 +1,6 @@
 """Page-number pagination of every list: `results`, `next`, `previous`, `count`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.pagination import PageNumberPagination
@@ -20,7 +21,9 @@ class Pages(PageNumberPagination):
     page_size_query_param = "page_size"
     max_page_size = 1000
 
-    def paginate_queryset(self, queryset: "QuerySet[Any]", request: Request, view: APIView | None = None) -> list[Any] | None:
+    def paginate_queryset(
+        self, queryset: "QuerySet[Any] | Sequence[Any]", request: Request, view: APIView | None = None
+    ) -> list[Any] | None:
         """Read a page; a large one is a long request."""
         if (self.get_page_size(request) or 0) > SHORT_PAGE:
             count_as_long(request)

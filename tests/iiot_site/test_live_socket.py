@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
 from django_tenants.utils import tenant_context
@@ -19,7 +20,9 @@ from iiot_site import live_consumer
 from iiot_site.asgi import application
 from iiot_site.lib import live
 from iiot_site.lib.live import group_name, push_frames
+from iiot_site.lib.turns import turns
 from iiot_site.live_access import LiveCaller, may_subscribe
+from iiot_site.live_places import places
 from tenants.models import Membership, Tenant, User
 from tenants.services import ensure_membership
 from tenants.tokens import issue_tokens
@@ -318,3 +321,39 @@ async def test_what_a_page_follows_is_known_while_it_is_open(acme: Tenant, globe
     async with asyncio.timeout(WAIT_SECONDS):
         while await sync_to_async(watched)(acme.schema_name):
             await asyncio.sleep(0.02)
+
+
+async def test_a_person_and_a_tenant_have_so_many_sockets_and_one_that_ends_makes_room(
+    acme: Tenant, acme_viewer: User, acme_admin: User, settings: LazySettings
+) -> None:
+    settings.IIOT_LIVE_SOCKETS_PER_PERSON, settings.IIOT_LIVE_SOCKETS_PER_TENANT = 1, 2
+    mine = headers(cookie=await sync_to_async(session_of)(acme_viewer))
+    other = headers(cookie=await sync_to_async(session_of)(acme_admin))
+    async with opened("/t/acme/ws/live", mine), opened("/t/acme/ws/live", mine) as refused:
+        assert await closed_with(refused) == 4429
+        assert await ask(refused, {"type": "subscribe", "topics": ["incidents"]}) == {
+            "type": "error",
+            "code": "not_found",
+            "detail": "No such topic here, or your role may not read it.",
+            "topics": ["incidents"],
+        }
+        settings.IIOT_LIVE_SOCKETS_PER_TENANT = 1
+        async with opened("/t/acme/ws/live", other) as another:
+            assert await closed_with(another) == 4429
+    async with opened("/t/acme/ws/live", other) as socket:
+        assert await ask(socket, {"type": "ping"}) == {"type": "pong"}
+    assert places.count(LiveCaller(acme_viewer.pk, acme.schema_name, frozenset())) == (0, 0)
+
+
+async def test_where_the_tenant_has_its_share_in_work_a_socket_is_to_try_later(
+    acme_viewer: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iiot_site.lib.turns.WAIT_SECONDS", 0.01)
+    settings.IIOT_DB_POOL_SIZE = 2
+    mine = headers(cookie=await sync_to_async(session_of)(acme_viewer))
+    async with opened("/t/acme/ws/live", mine) as socket:
+        with turns.turn("acme"):
+            assert await knock("/t/acme/ws/live", mine) == 1013
+            await socket.say(text=json.dumps({"type": "subscribe", "topics": ["incidents"]}))
+            assert await closed_with(socket) == 1013
+    assert turns.count("acme") == (0, 0)

@@ -1,6 +1,7 @@
 """What takes long has a few turns of a tenant, and holds no connection while it waits for a plant."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -68,7 +69,7 @@ def test_imports_and_labels_wait_for_a_long_turn(acme: Tenant, acme_admin: User,
 
 
 def test_an_export_gives_its_turn_back_at_its_end(device: Device, acme_viewer: User, browser: MakeBrowser) -> None:
-    answer = browser(acme_viewer).get(LONG[0].format(device=device.uuid))
+    answer: Any = browser(acme_viewer).get(LONG[0].format(device=device.uuid))
     assert turns.count("acme") == (1, 1)
     assert b"".join(answer.streaming_content)
     assert turns.count("acme") == (0, 0)

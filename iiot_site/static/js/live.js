@@ -4,6 +4,8 @@ const LONGEST_WAIT_MS = 15_000;
 const PING_EVERY_MS = 20_000;
 const PONG_WITHIN_MS = 8_000;
 const SIGNED_OUT = 4401;
+const TOO_MANY = 4429; // sockets of this person or of the organisation
+const CROWDED_WAIT_MS = 60_000;
 
 export class LiveSocket extends EventTarget {
   #url;
@@ -94,9 +96,9 @@ export class LiveSocket extends EventTarget {
       return;
     }
     this.#failures += 1;
-    this.#setState("lost");
+    this.#setState(code === TOO_MANY ? "crowded" : "lost");
     if (this.#failures % 3 === 0) this.dispatchEvent(new Event("refused"));
-    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#failures - 1));
+    const wait = code === TOO_MANY ? CROWDED_WAIT_MS : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (this.#failures - 1));
     this.#timers.retry = setTimeout(() => this.#connect(), wait * (0.75 + Math.random() / 2));
   }
 

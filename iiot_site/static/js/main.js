@@ -4,16 +4,19 @@ import { live } from "iiot/live.js";
 import { toast } from "iiot/toast.js";
 
 const BANNER_AFTER_MS = 2_000;
+const LOST = "Connection lost. Values may be old; reconnecting…";
+const CROWDED = "Not live: you or your organisation have too many pages open. Close some; this one tries again every minute.";
 const REFRESH_AT_MOST_EVERY_MS = 1_000;
 
 // --- Connection
 function showLiveState() {
-  const words = { connecting: "Connecting", open: "Live", lost: "Reconnecting" };
+  const words = { connecting: "Connecting", open: "Live", lost: "Reconnecting", crowded: "Not live" };
   for (const element of document.querySelectorAll(".live")) {
-    element.dataset.state = live.state;
+    element.dataset.state = live.state === "crowded" ? "lost" : live.state;
     element.querySelector(".live-word").textContent = words[live.state];
   }
   const banner = document.getElementById("connection-banner");
+  banner.querySelector("span").textContent = live.state === "crowded" ? CROWDED : LOST;
   clearTimeout(showLiveState.timer);
   if (live.state === "open") banner.hidden = true;
   else showLiveState.timer = setTimeout(() => (banner.hidden = false), BANNER_AFTER_MS);
