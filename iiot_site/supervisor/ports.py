@@ -1,8 +1,15 @@
-"""Ports of private servers: the same at every start, unless a foreign process took one."""
+"""Ports of private servers: the same at every start, unless a foreign process took one.
 
+RabbitMQ listens seconds after its port was chosen. So that two platforms that start together do not choose the same one, each
+claims what it chose as long as it runs: by a name among the host's abstract Unix sockets, which ends with the process.
+Source: unix(7), "abstract" (Linux only; elsewhere nothing is claimed).
+"""
+
+import errno
 import json
 import random
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,10 +37,32 @@ def _can_bind(port: int, host: str, kind: socket.SocketKind) -> bool:
     return True
 
 
+_claimed: dict[int, int] = {}  # ports of this process, with the descriptors that claim them
+
+
+def claim(port: int) -> bool:
+    """Take the port for this process; False where another platform on this host has it."""
+    if sys.platform != "linux" or port in _claimed:
+        return True
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0iiot-port-{port}")
+    except OSError as exc:
+        name.close()
+        return exc.errno != errno.EADDRINUSE  # where names cannot be claimed at all, ports are chosen without
+    _claimed[port] = name.detach()
+    return True
+
+
+def is_ours(port: int) -> bool:
+    """Tell whether a server of this process could listen there, now or when it is ready to."""
+    return is_free(port) and claim(port)
+
+
 class PortBook:
     """Remembers in a file which port each server has."""
 
-    def __init__(self, path: Path, *, is_free: Callable[[int], bool] = is_free) -> None:
+    def __init__(self, path: Path, *, is_free: Callable[[int], bool] = is_ours) -> None:
         self._path = path
         self._is_free = is_free
         self._ports: dict[str, int] = {}

@@ -88,10 +88,40 @@ def _mqtt_length(length: int) -> bytes:
             return bytes(digits)
 
 
-async def is_amqp_ready(host: str, port: int) -> bool:
-    """Tell whether the broker begins an AMQP 0-9-1 connection (method frame, Connection.Start)."""
-    answer = await _ask(host, port, b"AMQP\x00\x00\x09\x01")
-    return answer[:1] == b"\x01" and answer[7:11] == b"\x00\x0a\x00\x0a"
+async def is_amqp_ready(host: str, port: int, *, username: str = "", password: str = "") -> bool:
+    """Tell whether the broker begins an AMQP 0-9-1 connection (Connection.Start), and takes the login if there is one (Connection.Tune)."""
+    writer = None
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"AMQP\x00\x00\x09\x01")
+            if await _amqp_method(reader) != _AMQP_START:
+                return False
+            if not username:
+                return True
+            response = f"\0{username}\0{password}".encode()
+            arguments = bytes(4) + b"\x05PLAIN" + len(response).to_bytes(4, "big") + response + b"\x05en_US"
+            writer.write(b"\x01\0\0" + (4 + len(arguments)).to_bytes(4, "big") + _AMQP_START_OK + arguments + b"\xce")
+            return await _amqp_method(reader) == _AMQP_TUNE
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
+    finally:
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+_AMQP_START, _AMQP_START_OK, _AMQP_TUNE = b"\0\x0a\0\x0a", b"\0\x0a\0\x0b", b"\0\x0a\0\x1e"
+
+
+async def _amqp_method(reader: asyncio.StreamReader) -> bytes:
+    """Read one frame; return class and method, b"" where it has none."""
+    head = await reader.readexactly(7)
+    if head[:1] != b"\x01":
+        return b""
+    rest = await reader.readexactly(min(int.from_bytes(head[3:], "big"), 65_536) + 1)
+    return rest[:4]
 
 
 async def is_http_live(host: str, port: int, *, path: str, host_header: str) -> bool:
@@ -102,7 +132,7 @@ async def is_http_live(host: str, port: int, *, path: str, host_header: str) -> 
 
 
 async def is_url_reachable(url: str) -> bool:
-    """Tell whether a server somebody else runs answers; logs in to Redis and MQTT without TLS, else only connects."""
+    """Tell whether a server somebody else runs answers; logs in to Redis, MQTT and AMQP without TLS, else only connects."""
     parts = urlsplit(url)
     host, port = address_of(url)
     login = {"username": unquote(parts.username or ""), "password": unquote(parts.password or "")}
@@ -112,7 +142,7 @@ async def is_url_reachable(url: str) -> bool:
         case "mqtt":
             return await is_mqtt_ready(host, port, **login)
         case "amqp":
-            return await is_amqp_ready(host, port)
+            return await is_amqp_ready(host, port, **login)
         case _:
             return await is_listening(host, port)
 

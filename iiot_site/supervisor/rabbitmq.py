@@ -137,7 +137,7 @@ class RabbitmqServer(PrivateServer):
                 log=self.context.log,
                 cwd=self.context.folder.root,
                 env=env,
-                is_ready=lambda: is_amqp_ready("127.0.0.1", self.context.port),
+                is_ready=lambda: is_amqp_ready("127.0.0.1", self.context.port, username=_USER, password=self._password),
             ),
         ]
         return [with_death_signal(spec) for spec in specs]

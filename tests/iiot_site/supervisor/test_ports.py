@@ -1,6 +1,8 @@
 """Ports stay the same across starts, and move when a foreign process sits on one."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +55,16 @@ def test_it_says_so_when_no_port_is_free(tmp_path: Path) -> None:
 
 def test_it_sees_that_a_port_is_taken(taken_port: int) -> None:
     assert not is_free(taken_port)
+
+
+def test_a_port_that_another_platform_has_chosen_is_left_to_it_before_it_listens(tmp_path: Path) -> None:
+    (tmp_path / "ports.json").write_text('{"amqp": 29998}')
+    script = "from iiot_site.supervisor.ports import claim; print(claim(29998), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        assert PortBook(tmp_path / "ports.json").port_for("amqp") != 29998
+        other.communicate("\n")
+    (tmp_path / "ports.json").write_text('{"amqp": 29998}')
+    assert PortBook(tmp_path / "ports.json").port_for("amqp") == 29998
+    assert PortBook(tmp_path / "ports.json").port_for("amqp") == 29998, "what this process has stays its own"

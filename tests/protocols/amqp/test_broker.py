@@ -21,6 +21,7 @@ from iiot_site.supervisor.choice import AMQP, Choice, Source, find_candidates
 from iiot_site.supervisor.console import Console
 from iiot_site.supervisor.data_folder import DataFolder
 from iiot_site.supervisor.ports import PortBook
+from iiot_site.supervisor.probes import is_amqp_ready
 from iiot_site.supervisor.rabbitmq import RabbitmqServer
 from iiot_site.supervisor.rabbitmq_bounds import DEVICE_CHANNELS, DEVICE_CONNECTIONS
 from iiot_site.supervisor.servers import ServerContext
@@ -241,6 +242,13 @@ def test_a_revoked_login_is_disconnected(log_in: LogIn, rabbit: Rabbit, acme: Te
 def test_a_wrong_login_is_refused(log_in: LogIn, username: str, password: str) -> None:
     with pytest.raises(ProbableAuthenticationError):
         log_in(username, password=password)  # type: ignore[call-arg]  # see the fixture
+
+
+def test_only_a_broker_that_knows_the_login_is_ready(rabbit: Rabbit) -> None:
+    host, port, username, password = rabbit.address.host, rabbit.address.port, rabbit.address.username, rabbit.address.password
+    assert asyncio.run(is_amqp_ready(host, port))
+    assert asyncio.run(is_amqp_ready(host, port, username=username, password=password))
+    assert not asyncio.run(is_amqp_ready(host, port, username=username, password="another platform's"))
 
 
 def is_alive(connection: Any) -> bool:
