@@ -357,3 +357,21 @@ async def test_where_the_tenant_has_its_share_in_work_a_socket_is_to_try_later(
             await socket.say(text=json.dumps({"type": "subscribe", "topics": ["incidents"]}))
             assert await closed_with(socket) == 1013
     assert turns.count("acme") == (0, 0)
+
+
+async def test_frames_of_a_device_that_follow_each_other_closely_come_as_one(
+    acme: Tenant, acme_viewer: User, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_consumer, "GATHER_SECONDS", 1.0)
+    topic = f"device:{device.uuid}"
+
+    def frame(*values: int) -> dict[str, Any]:
+        return {"type": "telemetry_update", "device": str(device.uuid), "values": list(values)}
+
+    push = sync_to_async(push_frames, thread_sensitive=False)
+    async with opened("/t/acme/ws/live", headers(cookie=await sync_to_async(session_of)(acme_viewer))) as socket:
+        await ask(socket, {"type": "subscribe", "topics": [topic]})
+        await push(acme.schema_name, [(topic, frame(1)), (topic, frame(2, 3)), (topic, frame(4)), (topic, {"type": "command"})])
+        assert await socket.hear() == frame(1)
+        assert await socket.hear() == {"type": "command"}
+        assert await socket.hear() == frame(2, 3, 4)
