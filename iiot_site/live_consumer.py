@@ -45,13 +45,13 @@ GATHER_SECONDS = 0.25  # a device that sends a hundred times a second makes a pa
 
 REFUSED, RIGHTS_ENDED, TOO_SLOW, TOO_MANY, TRY_LATER, TOO_LARGE, POLICY = 4404, 4401, 4408, 4429, 1013, 1009, 1008
 
-# The overview shows what concerns the whole plant: its incidents, and which devices went silent or came back.
 # Who waits for the database in one of them, for a lock or a turn of its tenant, must not keep the others waiting.
 MAX_THREADS = 400
 _threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="live")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# The overview shows what concerns the whole plant: its incidents, and which devices went silent or came back.
 _GROUPS = {"overview": ("overview", "incidents")}
 
 

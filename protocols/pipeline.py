@@ -1,6 +1,6 @@
 """The one way from raw messages to stored readings, for every protocol.
 
-resolve device → decode (pure) → resolve metrics → judge → store, all in one transaction per tenant → COMMIT → hand on.
+resolve device → decode (pure) → resolve metrics → judge → store → COMMIT → hand on. Tenants that are well share transactions.
 Whoever called acknowledges to the device after `process_messages` has returned.
 """
 
