@@ -14,6 +14,7 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.db import close_old_connections
 from django.http.response import FileResponse
 from django.urls import set_script_prefix
 
@@ -62,7 +63,9 @@ class ThreadedHandler(ASGIHandler):
         response._handler_class = self.__class__  # noqa: SLF001  # the sender of request_finished
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
-        if not response.streaming:
+        if response.streaming:
+            close_old_connections()  # the parts are made in another thread, and this one may be without work for long
+        else:
             response.close()
         return response
 

@@ -66,7 +66,6 @@ def _forget_what_former_tests_left() -> None:
     clear_tenant_cache()
     forget_partitions()
     clear_caches()
-    forget_partitions()
     forget_failures()
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from django.core import signals
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
@@ -16,6 +18,7 @@ from iiot_site.web_handler import ThreadedHandler
 from tests.waiting import WAIT_SECONDS
 
 seen: list[tuple[str, int]] = []
+wrappers: list[BaseDatabaseWrapper] = []
 
 
 def note(what: str) -> None:
@@ -33,6 +36,14 @@ def fail(_: HttpRequest) -> HttpResponse:
 
 def stream(_: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(count_for_ever())
+
+
+def look_up_and_stream(request: HttpRequest) -> StreamingHttpResponse:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    connection.close_at = 0.0  # as in the web process, which keeps none for later
+    wrappers.append(connections["default"])
+    return stream(request)
 
 
 async def count_for_ever() -> AsyncIterator[bytes]:
@@ -55,7 +66,7 @@ class Noting:
         return self.get_response(request)
 
 
-urlpatterns = [path("show", show), path("fail", fail), path("stream", stream)]
+urlpatterns = [path("show", show), path("fail", fail), path("stream", stream), path("look-up", look_up_and_stream)]
 
 
 @contextmanager
@@ -129,6 +140,12 @@ async def test_what_is_streamed_ends_when_the_client_hangs_up(handler: ThreadedH
     assert status == 200
     assert body.startswith(b"moremore")
     assert [what for what, _ in seen] == ["started", "middleware", "stream ended", "finished"]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_is_streamed_leaves_no_connection_with_the_thread_that_began_it(handler: ThreadedHandler) -> None:
+    await ask(handler, "/look-up", hang_up_after=5)
+    assert wrappers.pop().connection is None
 
 
 async def test_a_client_that_goes_before_its_request_is_whole_is_not_answered(handler: ThreadedHandler) -> None:
