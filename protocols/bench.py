@@ -16,9 +16,9 @@ from iiot_site.lib.schemas import current_schema
 from protocols.codecs.registry import AUTO, FrameContext, decode_frame
 from protocols.errors import InvalidShapeError, MessageError
 from protocols.interpretation import Receipt, data_type_of, interpret_samples
-from protocols.pipeline import time_policy
 from protocols.resolution import resolve_devices, resolve_metrics
 from protocols.senders import find_sender_fault, unknown_device
+from protocols.storing import time_policy
 from protocols.types import NoValue, RawMessage, Refusal, Sample
 from protocols.unknown_values import mark_bad
 from telemetry.qualities import BAD

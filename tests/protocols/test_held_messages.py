@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from devices.models import Device
 from iiot_site.lib import clock
 from iiot_site.lib.lock_waits import impatience
-from protocols import pipeline, putting_back
+from protocols import pipeline, putting_back, storing
 from protocols.holding import FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS, LOCK_SECONDS, RETRY_LOCK_SECONDS
 from protocols.models import HeldBacklog, HeldMessage, UnroutedCount
 from protocols.pipeline import TOGETHER_LOCK_SECONDS
@@ -367,7 +367,7 @@ def test_the_part_that_was_committed_before_the_trouble_is_not_stored_again(
             raise DatabaseError("and the second half fails for no fault of its data")
         return store_readings(readings=readings, now=now)
 
-    monkeypatch.setattr(pipeline, "store_readings", store)
+    monkeypatch.setattr(storing, "store_readings", store)
     outcome = door.take(make_message('{"temperature": 1}'), make_message('{"temperature": 2}'))
     assert (outcome.stored, outcome.held) == (1, 1)
     assert put_back_all() == 1
@@ -382,7 +382,7 @@ def test_trouble_of_the_database_is_no_tenants_fault(
         def fail(state: str = state, **_: Any) -> StoreOutcome:
             raise OperationalError("…") from psycopg.errors.lookup(state)()
 
-        monkeypatch.setattr(pipeline, "store_readings", fail)
+        monkeypatch.setattr(storing, "store_readings", fail)
         with pytest.raises(OperationalError):
             door.take(make_message('{"temperature": 1}'))
     assert not HeldMessage.objects.exists()

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from devices.models import Device, Metric
 from devices.services import issue_credential
-from protocols import pipeline
+from protocols import pipeline, storing
 from protocols.models import UnroutedCount
 from protocols.services import count_unrouted, thin_unrouted
 from protocols.types import BatchOutcome, RawMessage
@@ -91,7 +91,7 @@ def test_a_culprit_is_counted_and_the_rest_with_it(
             raise DataError("numeric field overflow")
         return store_readings(readings=readings, now=now)
 
-    monkeypatch.setattr(pipeline, "store_readings", store)
+    monkeypatch.setattr(storing, "store_readings", store)
     process(now, *(make_message(f'{{"temperature": {n}}}') for n in range(20)))
     assert figures(total(now)) == (20, 19, 0, 1)
     assert total(now).rejected_by_reason == {"internal_error": 1}
@@ -108,7 +108,7 @@ def test_a_batch_that_failed_leaves_no_trace_and_counts_once_when_it_comes_again
     message = make_message('{"temperature": 5}', packet_id=1)
     for name in ("record_deliveries", "record_ingest"):
         with monkeypatch.context() as patch:
-            patch.setattr(pipeline, name, lambda *_, **__: fail())
+            patch.setattr(storing, name, lambda *_, **__: fail())
             with pytest.raises(OperationalError):
                 process(now, message)
         assert not IngestLedger.objects.exists()

@@ -12,7 +12,7 @@ from django_tenants.utils import tenant_context
 from msgspec.structs import replace
 
 from devices.models import Device, DeviceType, Metric
-from protocols import pipeline
+from protocols import pipeline, storing
 from protocols.handoff import Committed
 from protocols.models import DeliveryWindow
 from protocols.types import BatchOutcome, RawMessage
@@ -302,7 +302,7 @@ def test_a_message_that_cannot_be_stored_does_not_stop_the_rest(
             raise DataError("numeric field overflow")
         return store_readings(readings=readings, now=now)
 
-    monkeypatch.setattr(pipeline, "store_readings", store)
+    monkeypatch.setattr(storing, "store_readings", store)
     outcome = desk.process(*(make_message(f'{{"temperature": {n}}}', packet_id=n + 1) for n in range(20)))
     assert outcome.stored == 19
     assert [(r.index, r.reason) for r in outcome.refusals] == [(13, "internal_error")]
@@ -320,7 +320,7 @@ def test_a_database_that_is_away_fails_the_batch_and_a_retry_stores_it_once(
 
     messages = [make_message('{"temperature": 5}', packet_id=n) for n in range(1, 4)]
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "record_activity", fail)
+        patch.setattr(storing, "record_activity", fail)
         with pytest.raises(OperationalError):
             desk.process(*messages)
     assert (Reading.objects.count(), desk.committed) == (0, [])

@@ -9,7 +9,7 @@ from django_tenants.utils import tenant_context
 from msgspec.structs import replace
 
 from iiot_site.lib.schemas import current_schema
-from protocols import pipeline
+from protocols import pipeline, storing
 from protocols.handoff import Committed
 from protocols.holding import Holding
 from protocols.types import RawMessage
@@ -40,7 +40,7 @@ def fail_in_globex(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
             raise error
         return outcome
 
-    monkeypatch.setattr(pipeline, "store_readings", store)
+    monkeypatch.setattr(storing, "store_readings", store)
 
 
 def values_of(tenant: Tenant) -> list[float]:
