@@ -3,6 +3,7 @@
 Source: mosquitto.conf(5) of 2.0. A username is `<tenant>/<device>`; the ACL gives each device its own topics
 only. Subscriptions to wildcards are accepted, yet deliver nothing that the reader may not read.
 What a crash may lose: messages the broker took within the last `autosave_interval` seconds.
+It tells the listener who comes and goes (`protocols.mqtt.crowding`), which ends the crowds that mosquitto has no bound for.
 Devices and the platform's own processes, the TLS door among them, have a port each: places are counted per port, so who takes
 all those of the devices' port shuts out neither the platform nor those who come over TLS.
 `memory_limit` is not set: a broker that reached it could not send its listener what it had in flight, and never came out of it.
@@ -39,11 +40,12 @@ max_inflight_messages 15000
 max_packet_size {packet_bytes}
 set_tcp_nodelay true
 log_dest stderr
+log_dest topic
 log_type error
 log_type warning
 log_type notice
 log_timestamp_format %Y-%m-%dT%H:%M:%S
-connection_messages false
+connection_messages true
 """
 _PLACES = 15_000
 _MAX_MESSAGE_BYTES = 256 * 1024  # IIOT_MAX_MESSAGE_BYTES, where it is not set

@@ -5,7 +5,7 @@ is stored. The session is persistent: what is not acknowledged comes again, mark
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from protocols.deliveries import MAX_INFLIGHT, last_delivery_count, prune_delive
 from protocols.listening import BUSY_BATCH_SECONDS, ListenerCore
 from protocols.login_sync import LoginSync
 from protocols.mqtt.acknowledging import PubackOrder
+from protocols.mqtt.crowding import MAX_CONNECTIONS, CrowdWatch
 from protocols.mqtt.link import BulkClient
 from protocols.mqtt.packets import Publish
 from protocols.mqtt.topics import CHANNELS, SUBSCRIPTIONS, alerts_topic, command_topic, parse_topic, state_topic
@@ -51,6 +52,7 @@ class MqttListener:
         client_id: str,
         ready_file: Path | None = None,
         login_sync: LoginSync | None = None,
+        shut_out: Callable[[str], bool] | None = None,
         version: str = "3.1.1",
         shared_group: str = "",
     ) -> None:
@@ -60,6 +62,8 @@ class MqttListener:
         share = f"$share/{shared_group}/" if shared_group else ""
         self._subscriptions = [share + topics for topics in (*SUBSCRIPTIONS, SPARKPLUG_SUBSCRIPTION)]
         self._login_sync = login_sync
+        self._shut_out = shut_out
+        self._crowd_watch = CrowdWatch(address, shut_out=self._end_crowd) if shut_out is not None else None
         self._core = ListenerCore(
             name=PROTOCOL,
             acknowledge=self._acknowledge,
@@ -112,8 +116,12 @@ class MqttListener:
         self._client.connect_keeping_session(self._address.host, self._address.port)
         self._client.loop_start()
         self._dispatcher.start()
+        if self._crowd_watch is not None:
+            self._crowd_watch.start()
 
     def _disconnect(self) -> None:
+        if self._crowd_watch is not None:
+            self._crowd_watch.stop()
         self._dispatcher.stop(timeout_seconds=2 * PUBACK_SECONDS)
         self._client.close()
 
@@ -129,6 +137,12 @@ class MqttListener:
     def _prune(self) -> None:
         self._nodes.save()
         prune_deliveries(consumer=self._client_id, count=self._stored_count)
+
+    # --- The watch's thread
+
+    def _end_crowd(self, username: str) -> None:
+        if self._shut_out is not None and self._shut_out(username):
+            self._core.report_error(f"{username} had more than {MAX_CONNECTIONS} connections: its login is refused for a minute or two")
 
     # --- Commands, the dispatcher's thread
 

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,16 +26,33 @@ class PasswordFile:
     def __init__(self, path: Path, pid_file: Path) -> None:
         self._path = path
         self._pid_file = pid_file
+        self._shut_out: dict[str, float] = {}  # until when, by the monotonic clock
 
     def replace_device_logins(self, logins: dict[str, str]) -> bool:
         """Write these logins next to the platform's own and tell the broker; False where nothing changed."""
         with self._locked():
             current = self._read()
             wanted = {user: hashed for user, hashed in current.items() if user == PLATFORM_USER} | dict(sorted(logins.items()))
+            self._shut_out = {user: until for user, until in self._shut_out.items() if until > time.monotonic()}
+            wanted = {user: hashed for user, hashed in wanted.items() if user not in self._shut_out}
             changes_rights = self._replace_rights(acl_text(wanted))
             if wanted == current and not changes_rights:
                 return False
             self._write(self._path, "".join(f"{user}:{hashed}\n" for user, hashed in wanted.items()))
+        self._tell_broker()
+        return True
+
+    def shut_out(self, username: str, *, seconds: float) -> bool:
+        """Take a device's login from the broker, which ends its connections; False where it has none.
+
+        `replace_device_logins` brings it back once the time is over.
+        """
+        with self._locked():
+            self._shut_out[username] = time.monotonic() + seconds
+            logins = self._read()
+            if username == PLATFORM_USER or logins.pop(username, None) is None:
+                return False
+            self._write(self._path, "".join(f"{user}:{hashed}\n" for user, hashed in logins.items()))
         self._tell_broker()
         return True
 

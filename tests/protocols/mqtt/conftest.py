@@ -92,6 +92,7 @@ def own_broker(tmp_path: Path) -> Iterator[BrokerAddress]:
     port = free_port()
     lines = [f"user {getpass.getuser()}", f"pid_file {tmp_path}/pid", f"listener {port} 127.0.0.1", "allow_anonymous false"]
     lines += [f"password_file {tmp_path}/passwords", f"acl_file {tmp_path}/acl"]
+    lines += ["log_dest topic", "connection_messages true", "log_timestamp_format %Y-%m-%dT%H:%M:%S"]  # as the platform writes it
     (tmp_path / "mosquitto.conf").write_text("\n".join(lines) + "\n")
     with subprocess.Popen(["mosquitto", "-c", str(tmp_path / "mosquitto.conf")], stderr=subprocess.DEVNULL) as process:
         wait_until(lambda: answers(port))
