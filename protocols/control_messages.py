@@ -31,7 +31,7 @@ from protocols.codecs.gate import parse_json
 from protocols.errors import InvalidResponseError, MessageError, RateLimitedError
 from protocols.senders import find_sender_fault, unknown_device
 from protocols.services import count_unrouted, record_refused_messages
-from protocols.types import REPORTED, RESPONSE, STATE_GET, STATUS, RawMessage, Refusal
+from protocols.types import REPORTED, RESPONSE, STATE_GET, STATUS, UNKNOWN_TENANT, RawMessage, Refusal
 from telemetry.types import NewRejection
 from tenants.selectors import get_active_tenant
 
@@ -58,7 +58,7 @@ def take_in(messages: Sequence[tuple[int, RawMessage]], *, uncovered: Collection
         tenant = get_active_tenant(slug)
         if tenant is None:
             count_unrouted(listener=protocol, messages=len(group), now=now)
-            refusals += [Refusal(index, "unknown_tenant", "There is no active tenant of this name.") for index, _ in group]
+            refusals += [Refusal(index, UNKNOWN_TENANT, "There is no active tenant of this name.") for index, _ in group]
             continue
         with tenant_context(tenant):
             refusals += _take_in_tenant(group, uncovered, now)

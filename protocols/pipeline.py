@@ -25,7 +25,7 @@ from protocols.holding import Holding, is_databases_fault
 from protocols.progress import Progress
 from protocols.services import count_unrouted
 from protocols.storing import TOO_MANY, Batch, Group, Item, decode_all, refuse_culprit, store
-from protocols.types import BatchOutcome, RawMessage, Refusal
+from protocols.types import UNKNOWN_TENANT, BatchOutcome, RawMessage, Refusal
 from telemetry.errors import PartitionDroppedError
 from tenants.models import Tenant
 from tenants.selectors import get_active_tenant
@@ -121,7 +121,7 @@ def _process_tenant(slug: str, group: Group, batch: Batch) -> None:
         logger.warning("refused %d messages for the unknown or inactive tenant %.40r", len(group), slug)
         count_unrouted(listener=group[0][1].protocol, messages=len(group), now=batch.now)
         indexes = [index for index, _ in group]
-        refusals = [Refusal(index, "unknown_tenant", "There is no active tenant of this name.") for index in indexes]
+        refusals = [Refusal(index, UNKNOWN_TENANT, "There is no active tenant of this name.") for index in indexes]
         batch.progress.finish(indexes, BatchOutcome(0, 0, refusals, frozenset(indexes)))
         return
     with tenant_context(tenant):

@@ -15,6 +15,7 @@ from protocols.held_messages import list_backlogs, note_failure, note_stored, ta
 from protocols.models import HeldBacklog
 from protocols.pipeline import process_messages
 from protocols.progress import Progress
+from protocols.types import UNKNOWN_TENANT
 from tenants.models import Tenant
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,12 @@ def put_back_some(*, slug: str, owner: UUID | None) -> int:
             cursor.execute(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
         taken = take_held(tenant=slug, owner=owner, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
         if taken.messages:
-            process_messages(messages=taken.messages, now=timezone.now(), hand_on=committed.append, progress=Progress(taken.stamps))
+            outcome = process_messages(
+                messages=taken.messages, now=timezone.now(), hand_on=committed.append, progress=Progress(taken.stamps)
+            )
+            if owner is not None and UNKNOWN_TENANT in {refusal.reason for refusal in outcome.refusals}:
+                transaction.set_rollback(True)  # suspended just now, or a cache of this process has not heard that it is active again
+                return 0
             note_stored(taken.rows, tenant=slug)
     for part in committed:
         hand_on_now(part)

@@ -8,6 +8,7 @@ import msgspec
 
 from devices.types import DeviceRef, MetricRef
 
+UNKNOWN_TENANT = "unknown_tenant"  # the reason of a refusal
 # What a message may be besides readings; see `protocols.control_messages`.
 RESPONSE, STATUS, REPORTED, STATE_GET = "response", "status", "reported", "state_get"
 

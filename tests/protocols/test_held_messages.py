@@ -31,6 +31,7 @@ from telemetry.models import Reading
 from telemetry.services import store_readings
 from telemetry.types import StoreOutcome
 from tenants.models import Tenant, User
+from tenants.selectors import clear_tenant_cache, get_active_tenant
 from tenants.services import set_suspended
 from tests.conftest import MakeBrowser
 from tests.protocols.conftest import MakeMessage
@@ -338,6 +339,21 @@ def test_what_is_held_stays_where_the_tenant_is_suspended_in_the_middle(
     monkeypatch.setattr(putting_back, "hand_on_now", lambda _: set_suspended(tenant=acme, is_suspended=True))
     assert put_back_all() == 1
     assert HeldMessage.objects.count() == 2
+
+
+def test_what_is_held_stays_where_this_process_has_not_heard_that_the_tenant_is_active_again(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with readings_away(acme):
+        door.take(make_message('{"temperature": 1}'), replace(make_message("online"), channel="status"))
+    set_suspended(tenant=acme, is_suspended=True)
+    assert get_active_tenant("acme") is None
+    Tenant.objects.update(status=Tenant.Status.ACTIVE)  # as another process does it
+    assert put_back_all() == 0
+    assert (HeldMessage.objects.count(), UnroutedCount.objects.count()) == (HeldBacklog.objects.get().messages, 0)
+    clear_tenant_cache()
+    assert put_back_all() >= 1
+    assert values_of(acme) == [1.0]
 
 
 def test_the_pause_grows_where_only_states_fail(
