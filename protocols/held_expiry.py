@@ -82,11 +82,12 @@ def _drop_some(slug: str, owner: UUID, now: datetime) -> int:
 @transaction.atomic
 def _expire_some(slug: str, before: datetime, now: datetime, *, has_ledger: bool) -> tuple[int, bool]:
     _limit_lock_waits()
-    taken = take_rows(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES, before=before)
+    tenant = Tenant.objects.filter(slug=slug).first()
+    taken = take_rows(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES, before=before, owner=tenant.pk if tenant else None)
     if not taken.messages:
         return 0, has_ledger
     readable = _read(taken, now)
-    has_ledger = has_ledger and _enter_in_ledger(slug, readable, now)
+    has_ledger = has_ledger and tenant is not None and _enter_in_ledger(tenant, readable, now)
     if not has_ledger:
         _count_as_unrouted(readable, now)
     note_stored(taken, tenant=slug)
@@ -111,11 +112,8 @@ def _count_as_unrouted(messages: Sequence[RawMessage], now: datetime) -> None:
         count_unrouted(listener=listener, messages=count, now=now)
 
 
-def _enter_in_ledger(slug: str, messages: Sequence[RawMessage], now: datetime) -> bool:
+def _enter_in_ledger(tenant: Tenant, messages: Sequence[RawMessage], now: datetime) -> bool:
     """Tell whether the tenant's own tables took them."""
-    tenant = Tenant.objects.filter(slug=slug).first()
-    if tenant is None:
-        return False
     by_listener: dict[str, list[RawMessage]] = defaultdict(list)
     for message in messages:
         by_listener[message.protocol].append(message)
@@ -125,7 +123,7 @@ def _enter_in_ledger(slug: str, messages: Sequence[RawMessage], now: datetime) -
                 rejections = _reject(tenant.schema_name, group)
                 record_refused_messages(rejections=rejections, now=now, reasons=[REASON] * len(group))
     except DatabaseError as exc:
-        logger.warning("the ledger of %s cannot say what was held for too long: %s", slug, exc)
+        logger.warning("the ledger of %s cannot say what was held for too long: %s", tenant.slug, exc)
         return False
     return True
 

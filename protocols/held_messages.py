@@ -40,9 +40,8 @@ SELECT id, message FROM (
 
 
 class Whose(StrEnum):
-    """Which of the messages that are held under a short name: `owner` is the id of the tenant that has it now."""
+    """Which of the messages that are held under a short name: `owner` is the id of the tenant that has it now, None where none has."""
 
-    ANY = "(TRUE OR %s::uuid IS NULL)"
     OWN = "coalesce(owner = %s, TRUE)"
     FORMER = "owner <> %s"
 
@@ -114,9 +113,9 @@ class Taken:
 
 
 def take_rows(
-    *, tenant: str, limit: int, max_bytes: int, before: datetime = _END, whose: Whose = Whose.ANY, owner: UUID | None = None
+    *, tenant: str, limit: int, max_bytes: int, before: datetime = _END, whose: Whose = Whose.OWN, owner: UUID | None
 ) -> TakenRows:
-    """Delete and return the oldest messages, at least one where any was received earlier than `before`.
+    """Delete and return the owner's oldest messages, at least one where any was received earlier than `before`; anybody's without an owner.
 
     None while another transaction has taken some of the tenant's. `note_stored` ends that transaction.
     """
@@ -137,7 +136,7 @@ def take_held(*, tenant: str, owner: UUID | None, limit: int, max_bytes: int) ->
     Raises:
         msgspec.MsgspecError: a version that knew messages otherwise held one of them.
     """
-    rows = take_rows(tenant=tenant, limit=limit, max_bytes=max_bytes, whose=Whose.OWN, owner=owner)
+    rows = take_rows(tenant=tenant, limit=limit, max_bytes=max_bytes, owner=owner)
     messages = [msgspec.msgpack.decode(message, type=RawMessage) for message in rows.messages]
     return Taken(
         [replace(message, received_at=put_on_own_clock(message.received_at)) for message in messages],

@@ -1,6 +1,7 @@
 """What was held for too long is given up, and counted."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -9,6 +10,7 @@ from django_tenants.utils import schema_context, tenant_context
 from msgspec.structs import replace
 
 from devices.models import Device
+from protocols.held_expiry import expire_held
 from protocols.models import HeldBacklog, HeldMessage, UnroutedCount
 from protocols.putting_back import put_back_all
 from telemetry.ledger import list_broken_entries, load_ledger
@@ -76,6 +78,18 @@ def test_what_nobodys_tables_can_take_or_nobody_can_read_is_counted_all_the_same
     assert not HeldBacklog.objects.exists()
     assert dict(UnroutedCount.objects.values_list("listener", "messages")) == {"mqtt": 1, "held": 1}
     assert ledger_of(acme) == []
+
+
+def test_what_a_former_tenant_of_the_same_name_had_sent_is_not_shown_to_the_new_one(
+    door: Door, acme: Tenant, pumps: dict[str, Device], make_message: MakeMessage
+) -> None:
+    with readings_away(acme):
+        door.take(make_message('{"temperature": 1}'), make_message('{"temperature": 2}'))
+    HeldMessage.objects.filter(pk=HeldMessage.objects.order_by("pk").values("pk")[:1]).update(owner=uuid4())
+    hold_since(days=8)
+    assert expire_held(slug="acme", since=HeldBacklog.objects.get().since, now=timezone.now()) == 1
+    assert HeldMessage.objects.count() == 1
+    assert ledger_of(acme) == [("mqtt", 1, 0, {"held_too_long": 1})]
 
 
 def test_what_can_be_stored_at_last_is_stored_however_old_it_is(
