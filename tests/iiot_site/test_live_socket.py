@@ -359,6 +359,18 @@ async def test_where_the_tenant_has_its_share_in_work_a_socket_is_to_try_later(
     assert turns.count("acme") == (0, 0)
 
 
+async def test_who_leaves_no_turn_for_the_check_of_rights_does_not_stay_for_ever(
+    acme_viewer: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iiot_site.lib.turns.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(live_consumer, "RECHECK_SECONDS", 0.05)
+    settings.IIOT_DB_POOL_SIZE = 2
+    mine = headers(cookie=await sync_to_async(session_of)(acme_viewer))
+    async with opened("/t/acme/ws/live", mine) as socket:
+        with turns.turn("acme"):
+            assert await closed_with(socket) == 1013
+
+
 async def test_frames_of_a_device_that_follow_each_other_closely_come_as_one(
     acme: Tenant, acme_viewer: User, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
