@@ -254,7 +254,8 @@ def record_activity(*, seen: Mapping[int, datetime], via: str = "") -> None:
     came_online = execute_prepared(_RECORD_ACTIVITY_SQL, {"ids": f"{{{ids}}}", "seen": f"{{{times}}}", "step": step, "via": via[:20]})
     if came_online:
         schema, due_at = current_schema(), max(seen.values())
-        transaction.on_commit(lambda: set_timer(schema=schema, kind=STATUS_TIMER, due_at=due_at))
+        # What is committed stays so, whatever becomes of the timer: readings of many tenants may be.
+        transaction.on_commit(lambda: set_timer(schema=schema, kind=STATUS_TIMER, due_at=due_at), robust=True)
 
 
 # --- Shared by the above

@@ -19,6 +19,7 @@ FIRST_PAUSE_SECONDS = 5.0
 LAST_PAUSE_SECONDS = 60.0
 LOCK_SECONDS = 3.0  # a tenant whose table is locked for longer is served later, so that the others need not wait
 RETRY_LOCK_SECONDS = 0.2
+APART_SECONDS = 30.0
 RETRY_EVERY_SECONDS = 1.0  # with the line above: a fifth of the time at most, however many tenants are in trouble
 # By the class of SQLSTATE (PostgreSQL, appendix A): 08 connection, 40 deadlock and its like, which a second try cures,
 # 53 resources such as disk and memory, 57 the server is going down, 58 its files.
@@ -40,14 +41,19 @@ class Holding:
         self._clock = clock
         self._troubles: dict[str, _Trouble] = {}
         self._next_retry_at = 0.0
+        self._apart_until: dict[str, float] = {}
 
     def is_in_trouble(self, slug: str) -> bool:
         """Tell whether the tenant's messages are to be held without a try."""
         return slug in self._troubles and self._clock() < max(self._troubles[slug].retry_at, self._next_retry_at)
 
     def is_well(self, slug: str) -> bool:
-        """Tell whether nothing is known against the tenant."""
-        return slug not in self._troubles
+        """Tell whether nothing is known against storing the tenant's messages together with those of others."""
+        return slug not in self._troubles and self._clock() >= self._apart_until.get(slug, 0.0)
+
+    def set_apart(self, slug: str) -> None:
+        """Let the tenant be stored by itself for a while: it made others fail with it."""
+        self._apart_until[slug] = self._clock() + APART_SECONDS
 
     def lock_seconds(self, slug: str) -> float | None:
         """Return how long to wait for a lock of the tenant's: None, as the process does, unless there is trouble.

@@ -74,7 +74,7 @@ def process_messages(
             groups[message.tenant, message.protocol, bool(message.channel)].append((index, message))
     batch = Batch(uncovered, highest_counts(messages), now, hand_on, progress)
     if holding is not None:
-        _store_together([g for (slug, _, is_control), g in groups.items() if not is_control and holding.is_well(slug)], batch)
+        _store_together([g for (slug, _, is_control), g in groups.items() if not is_control and holding.is_well(slug)], batch, holding)
     for (slug, _, is_control), group in groups.items():
         if progress.is_done(group[0][0]):
             continue
@@ -128,7 +128,7 @@ def _process_tenant(slug: str, group: Group, batch: Batch) -> None:
         _store_or_split(tenant.schema_name, decode_all(tenant.schema_name, group, batch), batch)
 
 
-def _store_together(groups: Sequence[Group], batch: Batch) -> None:
+def _store_together(groups: Sequence[Group], batch: Batch, holding: Holding) -> None:
     """Store readings of many tenants, some of them in each transaction; where one fails it leaves the rest undone.
 
     Whoever called goes on with those one by one. Tenants come in the same order everywhere: nobody waits in a ring.
@@ -141,15 +141,20 @@ def _store_together(groups: Sequence[Group], batch: Batch) -> None:
     groups = sorted(groups, key=lambda group: group[0][1].tenant)
     for start in range(0, len(groups), TENANTS_TOGETHER):
         some = groups[start : start + TENANTS_TOGETHER]
+        slug, done = "", []
         try:
             with impatience(TOGETHER_LOCK_SECONDS):
                 parts = [part for group in some if (part := _prepare(group, batch)) is not None]
                 with transaction.atomic():
-                    done = [(items, *_store_part(tenant, items, batch)) for tenant, items in parts]
+                    for tenant, items in parts:
+                        slug = tenant.slug
+                        done.append((items, *_store_part(tenant, items, batch)))
         except (*_DATA_ERRORS, django.db.Error, psycopg.Error) as error:
             if is_databases_fault(error):
                 raise
-            logger.info("a batch is stored tenant by tenant: %s: %s", type(error).__name__, error)
+            logger.info("a batch is stored tenant by tenant, because of %s: %s: %s", slug, type(error).__name__, error)
+            if slug and not isinstance(error, PartitionDroppedError):
+                holding.set_apart(slug)
             return
         for items, outcome, committed in done:
             batch.progress.finish([item.index for item in items], outcome)

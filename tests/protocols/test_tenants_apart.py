@@ -121,6 +121,20 @@ def test_one_that_cannot_be_stored_together_leaves_the_others_and_is_counted_onc
     assert (values_of(acme), values_of(globex)) == ([0, 3], [])
     assert (received_of(acme, now), received_of(globex, now)) == (2, 2)
     assert is_in_public()
+    assert (holding.is_well("acme"), holding.is_well("globex")) == (True, False), "the others are not made to fail with it again"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_committed_is_not_stored_again_where_what_follows_fails(
+    batch: list[RawMessage], acme: Tenant, globex: Tenant, now: datetime, holding: Holding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise OperationalError("canceling statement due to lock timeout")
+
+    monkeypatch.setattr("devices.services.set_timer", fail)
+    outcome = pipeline.process_messages(messages=batch, now=now, hand_on=lambda _: None, holding=holding)
+    assert (outcome.stored, outcome.duplicates, outcome.held) == (4, 0, 0)
+    assert (received_of(acme, now), received_of(globex, now)) == (2, 2)
 
 
 @pytest.mark.django_db(transaction=True)
