@@ -12,6 +12,9 @@ from threading import Condition
 
 from protocols.types import RawMessage
 
+TENANTS_AT_USUAL_PATIENCE = 25
+MOST_PATIENCE = 4.0  # times the usual bound, for a hundred tenants or more
+
 
 class BatchBuffer:
     """Messages in order of arrival, at most `capacity` of them and `capacity_bytes` of payload."""
@@ -82,12 +85,14 @@ class BatchBuffer:
             self._changed.notify_all()
             return batch
 
-    def pace(self, *, store_seconds: float) -> None:
-        """Let the next batch gather twice as long as the last one took to store, within the bounds.
+    def pace(self, *, store_seconds: float, tenants: int = 1) -> None:
+        """Let the next batch gather twice as long as the last one, of so many tenants, took to store, within the bounds.
 
-        A batch costs by the tenant more than by the message: the busier the machine, the fewer and larger batches are.
+        A batch costs by the tenant more than by the message: the busier the machine, the fewer and larger batches are. With
+        many tenants they would still be small: each waits for the last one only, which costs as much whatever it holds.
         """
-        self._age_limit_seconds = min(self._busy_batch_seconds, max(self._batch_seconds, 2 * store_seconds))
+        bound = self._busy_batch_seconds * min(MOST_PATIENCE, max(1.0, tenants / TENANTS_AT_USUAL_PATIENCE))
+        self._age_limit_seconds = min(bound, max(self._batch_seconds, 2 * store_seconds))
 
     def close(self) -> None:
         """Take nothing more in; what is inside can still be taken out."""

@@ -61,7 +61,7 @@ class BatchWriter:
             batch = self._buffer.take(timeout_seconds=POLL_SECONDS)
             started = time.monotonic()
             is_done = not self._store(batch) if batch else is_stopping
-            self._buffer.pace(store_seconds=time.monotonic() - started)
+            self._buffer.pace(store_seconds=time.monotonic() - started, tenants=len({message.tenant for message in batch}))
             self._on_turn()
 
     def _store(self, batch: Sequence[RawMessage]) -> bool:

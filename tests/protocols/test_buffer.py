@@ -112,6 +112,15 @@ def test_a_batch_gathers_longer_while_storing_takes_long_and_not_for_ever() -> N
         assert buffer._age_limit_seconds <= at_most
 
 
+def test_batches_of_many_tenants_gather_longer_still() -> None:
+    buffer = BatchBuffer(batch_seconds=0.05, busy_batch_seconds=0.25)
+    for tenants, bound in ((1, 0.25), (25, 0.25), (50, 0.5), (100, 1.0), (1_000, 1.0)):
+        buffer.pace(store_seconds=60, tenants=tenants)
+        assert buffer._age_limit_seconds == bound
+        buffer.pace(store_seconds=0, tenants=tenants)
+        assert buffer._age_limit_seconds == 0.05
+
+
 def test_a_batch_that_is_complete_waits_for_nothing() -> None:
     buffer = BatchBuffer(batch_size=1, batch_seconds=0.05, busy_batch_seconds=60)
     buffer.pace(store_seconds=60)
