@@ -16,8 +16,8 @@ from protocols.device_watch import LOOK_AT_LEAST_EVERY, beat, watch_devices
 from protocols.expiry_warnings import warn_of_expiry
 from protocols.putting_back import put_back_all
 from protocols.services import thin_unrouted
+from tenants.fan_out import start_for_each_tenant
 from tenants.models import Tenant
-from tenants.selectors import list_active_tenants
 from tenants.timers import LEASE, ClaimedTimer, claim_due_timers, finish_timer
 
 logger = logging.getLogger(__name__)
@@ -26,9 +26,7 @@ logger = logging.getLogger(__name__)
 @shared_task
 def warn_of_expiry_task() -> None:
     """Hand the check of credentials to one task per tenant."""
-    for tenant in list_active_tenants():
-        with tenant_context(tenant):
-            warn_of_tenants_expiry_task.apply_async(expires=600)
+    start_for_each_tenant(warn_of_tenants_expiry_task, expires=600)
 
 
 @shared_task

@@ -6,10 +6,9 @@ from typing import Any
 from celery import shared_task
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
-from django_tenants.utils import tenant_context
 
 from rules.services import raise_alerts, sweep_rules
-from tenants.selectors import list_active_tenants
+from tenants.fan_out import start_for_each_tenant
 
 # A deadlock broken by PostgreSQL, or PostgreSQL away: nothing was committed, so the same work may be done again.
 _TRANSIENT = (OperationalError, InterfaceError)
@@ -29,9 +28,7 @@ def evaluate_series_task(series: list[list[Any]]) -> None:
 @shared_task
 def sweep_rules_task() -> None:
     """Hand the sweep to one task per tenant."""
-    for tenant in list_active_tenants():
-        with tenant_context(tenant):
-            sweep_tenant_rules_task.apply_async(expires=30)
+    start_for_each_tenant(sweep_tenant_rules_task, expires=30)
 
 
 @shared_task(autoretry_for=_TRANSIENT, retry_backoff=True, retry_backoff_max=30, max_retries=10)

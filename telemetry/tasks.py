@@ -2,14 +2,13 @@
 
 from celery import shared_task
 from django.utils import timezone
-from django_tenants.utils import tenant_context
 
 from telemetry.ledger_thinning import thin_ledger
 from telemetry.partitions import ensure_partitions
 from telemetry.partitions_math import days_ahead
 from telemetry.rollups import roll_up
 from telemetry.services import trim_rejections
-from tenants.selectors import list_active_tenants
+from tenants.fan_out import start_for_each_tenant
 
 ROLL_UP_SECONDS = 30
 THIN_LEDGER_SECONDS = 3600
@@ -18,9 +17,7 @@ THIN_LEDGER_SECONDS = 3600
 @shared_task
 def create_partitions_task() -> None:
     """Hand the work to one task per tenant."""
-    for tenant in list_active_tenants():
-        with tenant_context(tenant):
-            create_tenant_partitions_task.delay()
+    start_for_each_tenant(create_tenant_partitions_task)
 
 
 @shared_task
@@ -32,9 +29,7 @@ def create_tenant_partitions_task() -> None:
 @shared_task
 def trim_rejections_task() -> None:
     """Hand the work to one task per tenant."""
-    for tenant in list_active_tenants():
-        with tenant_context(tenant):
-            trim_tenant_rejections_task.delay()
+    start_for_each_tenant(trim_tenant_rejections_task)
 
 
 @shared_task
@@ -46,9 +41,7 @@ def trim_tenant_rejections_task() -> None:
 @shared_task
 def roll_up_task() -> None:
     """Hand the work to one task per tenant."""
-    for tenant in list_active_tenants():
-        with tenant_context(tenant):
-            roll_up_tenant_task.apply_async(expires=ROLL_UP_SECONDS)
+    start_for_each_tenant(roll_up_tenant_task, expires=ROLL_UP_SECONDS)
 
 
 @shared_task
@@ -60,9 +53,7 @@ def roll_up_tenant_task() -> None:
 @shared_task
 def thin_ledger_task() -> None:
     """Hand the work to one task per tenant."""
-    for tenant in list_active_tenants():
-        with tenant_context(tenant):
-            thin_tenant_ledger_task.apply_async(expires=THIN_LEDGER_SECONDS)
+    start_for_each_tenant(thin_tenant_ledger_task, expires=THIN_LEDGER_SECONDS)
 
 
 @shared_task
