@@ -17,10 +17,8 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError, InterfaceError, connection
@@ -31,6 +29,7 @@ from iiot_site.lib.live import group_name
 from iiot_site.lib.turns import turns
 from iiot_site.live_access import LiveCaller, authenticate_socket, may_subscribe
 from iiot_site.live_places import places
+from protocols.database_threads import DatabaseThreads
 from telemetry.live import MAX_VALUES_PER_FRAME
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ REFUSED, RIGHTS_ENDED, TOO_SLOW, TOO_MANY, TRY_LATER, TOO_LARGE, POLICY = 4404, 
 
 # Who waits for the database in one of them, for a lock or a turn of its tenant, must not keep the others waiting.
 MAX_THREADS = 400
-_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="live")
+_threads = DatabaseThreads("live", count=MAX_THREADS)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -263,7 +262,7 @@ async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
         finally:
             connection.close()
 
-    return await sync_to_async(ask, thread_sensitive=False, executor=_threads)()
+    return await _threads.run(ask)
 
 
 def _is_topic_name(topic: object) -> bool:

@@ -6,12 +6,13 @@ that missed a frame reads the truth from the API, so a Redis outage is logged an
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Mapping, Set
+from threading import Lock
 from typing import Any
 
 import redis.exceptions
 from asgiref.sync import async_to_sync
+from cachetools import TTLCache, cached
 from channels.layers import get_channel_layer
 from django.utils.encoding import force_str
 
@@ -25,8 +26,6 @@ WATCHED_SECONDS = 0.5
 
 Topics = dict[tuple[str, str], set[str]]  # by schema and kind
 
-_known: dict[str, tuple[float, Topics]] = {}
-
 
 def group_name(schema: str, topic: str) -> str:
     """Return the channel group of a topic inside a tenant's schema."""
@@ -39,20 +38,17 @@ def list_watched_topics(schema: str, kind: str) -> Set[str] | None:
     A busy plant has thousands of devices and a few pages open: what nobody sees need not be sent. All tenants are asked
     for at once: a hundred of them, each by itself, would cost more than what is saved.
     """
-    now = time.monotonic()
-    if "all" not in _known or now - _known["all"][0] >= WATCHED_SECONDS:
-        try:
-            channels = redis_client(1).pubsub_channels(f"{GROUP_PREFIX}live.*")
-        except (redis.exceptions.RedisError, OSError) as exc:
-            logger.warning("who listens in %s is not known: %s", schema, exc)
-            return None
-        _known["all"] = (now, _group_topics(map(force_str, channels)))
-    return _known["all"][1].get((schema, kind), frozenset())
+    try:
+        return _load_watched().get((schema, kind), frozenset())
+    except (redis.exceptions.RedisError, OSError) as exc:
+        logger.warning("who listens in %s is not known: %s", schema, exc)
+        return None
 
 
-def _group_topics(channels: Iterable[str]) -> Topics:
+@cached(TTLCache[Any, Topics](maxsize=1, ttl=WATCHED_SECONDS), lock=Lock())
+def _load_watched() -> Topics:
     topics: Topics = {}
-    for channel in channels:
+    for channel in map(force_str, redis_client(1).pubsub_channels(f"{GROUP_PREFIX}live.*")):
         schema, kind, *name = channel.removeprefix(f"{GROUP_PREFIX}live.").split(".", 2)
         if name:
             topics.setdefault((schema, kind), set()).add(f"{kind}:{name[0]}")

@@ -311,7 +311,7 @@ async def test_what_a_page_follows_is_known_while_it_is_open(acme: Tenant, globe
     topic = f"device:{device.uuid}"
 
     def watched(schema: str) -> Set[str] | None:
-        live._known.clear()
+        live._load_watched.cache_clear()
         return live.list_watched_topics(schema, "device")
 
     async with opened("/t/acme/ws/live", headers(cookie=session)) as socket:
