@@ -1,7 +1,6 @@
 """A login with far more connections than a device has loses them all, and nobody else any."""
 
 import contextlib
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -60,7 +59,6 @@ def test_nobody_counts_for_another(crowd: Crowd) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="needs mosquitto")
 def test_a_crowd_is_ended_and_its_login_comes_back(
     acme: Tenant, make_device: MakeDevice, own_broker: BrokerAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,6 @@ HAS_CLIENT = bool(FOLDER) and Path(FOLDER, "node_modules", "sparkplug-client").e
 pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(not HAS_CLIENT, reason="IIOT_SPARKPLUG_CLIENT names no folder in which npm installed sparkplug-client"),
-    pytest.mark.skipif(shutil.which("mosquitto") is None, reason="needs mosquitto"),
 ]
 
 

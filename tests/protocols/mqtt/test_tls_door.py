@@ -39,9 +39,7 @@ from tests.waiting import WAIT_SECONDS, wait_until
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(
-        shutil.which("mosquitto") is None or shutil.which("mosquitto_pub") is None, reason="needs mosquitto and its clients"
-    ),
+    pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="needs mosquitto_pub"),
 ]
 TOPIC = "t/acme/pump-7/telemetry"
 
