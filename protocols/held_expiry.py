@@ -11,15 +11,18 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django_tenants.utils import tenant_context
 
+from iiot_site.lib.lock_waits import limit_lock_waits_now
 from protocols.held_messages import TakenRows, Whose, decode_held, note_stored, take_rows
 from protocols.resolution import resolve_devices
 from protocols.services import count_unrouted, record_refused_messages
+from protocols.storing import make_rejection
 from protocols.types import RawMessage
 from telemetry.types import NewRejection
 from tenants.models import Tenant
+from tenants.selectors import load_tenant
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ UNREADABLE_LISTENER = "held"
 AT_ONCE = 2_000
 AT_ONCE_BYTES = 2 * 1024 * 1024
 BATCHES_AT_MOST = 50  # in one turn; the next comes in seconds
-LOCK_SECONDS = 0.5
+LOCK_SECONDS = 0.5  # the worker comes again every five seconds, and other tenants wait
 
 
 def expire_held(*, slug: str, since: datetime, now: datetime) -> int:
@@ -71,7 +74,7 @@ def drop_former(*, slug: str, owner: UUID, now: datetime) -> int:
 
 @transaction.atomic
 def _drop_some(slug: str, owner: UUID, now: datetime) -> int:
-    _limit_lock_waits()
+    limit_lock_waits_now(LOCK_SECONDS)
     taken = take_rows(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES, whose=Whose.FORMER, owner=owner)
     if taken.messages:
         _count_as_unrouted(_read(taken, now), now)
@@ -81,8 +84,8 @@ def _drop_some(slug: str, owner: UUID, now: datetime) -> int:
 
 @transaction.atomic
 def _expire_some(slug: str, before: datetime, now: datetime, *, has_ledger: bool) -> tuple[int, bool]:
-    _limit_lock_waits()
-    tenant = Tenant.objects.filter(slug=slug).first()
+    limit_lock_waits_now(LOCK_SECONDS)
+    tenant = load_tenant(slug)
     taken = take_rows(tenant=slug, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES, before=before, owner=tenant.pk if tenant else None)
     if not taken.messages:
         return 0, has_ledger
@@ -92,11 +95,6 @@ def _expire_some(slug: str, before: datetime, now: datetime, *, has_ledger: bool
         _count_as_unrouted(readable, now)
     note_stored(taken, tenant=slug)
     return len(taken.messages), has_ledger
-
-
-def _limit_lock_waits() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
 
 
 def _read(taken: TakenRows, now: datetime) -> list[RawMessage]:
@@ -139,9 +137,5 @@ def _reject(schema: str, messages: Sequence[RawMessage]) -> list[NewRejection]:
     for key, group in by_device.items():
         device, oldest = known.get(key), group[0]
         more = f" (and {len(group) - 1} more messages)" if len(group) > 1 else ""
-        rejections.append(
-            NewRejection(
-                oldest.received_at, oldest.protocol, oldest.source, device.id if device else None, REASON, detail + more, oldest.payload
-            )
-        )
+        rejections.append(make_rejection(oldest, device.id if device else None, REASON, detail + more))
     return rejections

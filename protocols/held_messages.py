@@ -6,7 +6,7 @@ They are committed and hence acknowledged; the worker stores them later as if th
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from django.db.models import F, Sum
 from msgspec.structs import replace
 
 from iiot_site.lib.clock import put_on_database_clock, put_on_own_clock
+from iiot_site.lib.times import LAST_MOMENT
 from protocols.deliveries import find_duplicates, record_deliveries
 from protocols.models import HeldBacklog, HeldMessage
 from protocols.receipt_times import claim_receipt_time
@@ -28,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 FULL = "tenant_unavailable"
 _FULL_DETAIL = "The organisation's tables fail, and as much is held for it as may be; the operator of the platform has to mend them."
-_END = datetime(9999, 12, 30, tzinfo=UTC)
 _TAKE_SQL = """
 SELECT id, message FROM (
     SELECT id, message, size, sum(size) OVER (ORDER BY received_at, id) AS total FROM (
@@ -113,7 +113,7 @@ class Taken:
 
 
 def take_rows(
-    *, tenant: str, limit: int, max_bytes: int, before: datetime = _END, whose: Whose = Whose.OWN, owner: UUID | None
+    *, tenant: str, limit: int, max_bytes: int, before: datetime = LAST_MOMENT, whose: Whose = Whose.OWN, owner: UUID | None
 ) -> TakenRows:
     """Delete and return the owner's oldest messages, at least one where any was received earlier than `before`; anybody's without an owner.
 

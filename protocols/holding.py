@@ -19,8 +19,8 @@ FIRST_PAUSE_SECONDS = 5.0
 LAST_PAUSE_SECONDS = 60.0
 LOCK_SECONDS = 3.0  # a tenant whose table is locked for longer is served later, so that the others need not wait
 RETRY_LOCK_SECONDS = 0.2
-APART_SECONDS = 30.0
 RETRY_EVERY_SECONDS = 1.0  # with the line above: a fifth of the time at most, however many tenants are in trouble
+APART_SECONDS = 30.0
 # By the class of SQLSTATE (PostgreSQL, appendix A): 08 connection, 40 deadlock and its like, which a second try cures,
 # 53 resources such as disk and memory, 57 the server is going down, 58 its files.
 _NO_TENANTS_FAULT = ("08", "40", "53", "57", "58")

@@ -9,20 +9,21 @@ from django.db import Error, connection, transaction
 from django.utils import timezone
 
 from iiot_site.lib.clock import database_now
+from iiot_site.lib.lock_waits import limit_lock_waits_now
 from protocols.handoff import Committed, hand_on_now
-from protocols.held_expiry import drop_former, expire_held
+from protocols.held_expiry import LOCK_SECONDS, drop_former, expire_held
 from protocols.held_messages import list_backlogs, note_failure, note_stored, take_held
 from protocols.models import HeldBacklog
 from protocols.pipeline import process_messages
 from protocols.progress import Progress
 from protocols.types import UNKNOWN_TENANT
 from tenants.models import Tenant
+from tenants.selectors import load_tenant
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 2_000
 AT_ONCE_BYTES = 2 * 1024 * 1024  # as a listener's batch
-LOCK_SECONDS = 0.5  # it comes again every five seconds, and other tenants wait for their turn
 
 
 def put_back_all() -> int:
@@ -38,20 +39,14 @@ def _may_store(tenant: Tenant | None) -> bool:
     return tenant is None or tenant.status == Tenant.Status.ACTIVE
 
 
-def _load_tenant(slug: str) -> Tenant | None:
-    """Return the tenant that has the short name now, from no cache."""
-    tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
-    return tenant
-
-
 def _put_back_tenant(backlog: HeldBacklog) -> int:
     slug, total = backlog.tenant, 0
     try:
-        if (tenant := _load_tenant(slug)) is not None:
+        if (tenant := load_tenant(slug)) is not None:
             drop_former(slug=slug, owner=tenant.pk, now=database_now())
         while _may_store(tenant) and (count := put_back_some(slug=slug, owner=tenant.pk if tenant else None)):
             total += count
-            tenant = _load_tenant(slug)
+            tenant = load_tenant(slug)
     except (Error, psycopg.Error, msgspec.MsgspecError) as error:  # the last: held by a version that knew messages otherwise
         connection.close()
         note_failure(tenant=slug, error=error)
@@ -74,8 +69,7 @@ def put_back_some(*, slug: str, owner: UUID | None) -> int:
     """
     committed: list[Committed] = []
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+        limit_lock_waits_now(LOCK_SECONDS)
         taken = take_held(tenant=slug, owner=owner, limit=AT_ONCE, max_bytes=AT_ONCE_BYTES)
         if taken.messages:
             outcome = process_messages(

@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import connection, transaction
 
 from protocols.meter import Load
 from protocols.models import ListenerState, SparkplugNode
 from protocols.numbers import FADED_AFTER, Known, choose_number
 from protocols.outages import record_connected
+from telemetry.ledger_thinning import minutes_kept_since
 from telemetry.services import record_ingest, record_rejections
 from telemetry.types import IngestCount, NewRejection
 
@@ -122,9 +122,8 @@ def count_unrouted(*, listener: str, messages: int, now: datetime) -> None:
 
 def thin_unrouted(*, now: datetime) -> None:
     """Merge what was counted by minute into hours, as `telemetry.ledger_thinning` does it with the tenants' ledgers."""
-    end = (now - timedelta(days=settings.IIOT_LEDGER_MINUTES_KEPT_DAYS)).replace(minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
-        cursor.execute(_THIN_UNROUTED_SQL, [end])
+        cursor.execute(_THIN_UNROUTED_SQL, [minutes_kept_since(now)])
 
 
 def record_refused_messages(*, rejections: Sequence[NewRejection], now: datetime, reasons: Sequence[str] | None = None) -> None:

@@ -223,11 +223,12 @@ def _rejections(refusals: Sequence[Refusal], messages: Mapping[int, RawMessage],
         device = devices.get(message.device)
         what = "messages" if reason == RateLimitedError.code else "values"
         more = f" (and {len(group) - 1} more {what})" if len(group) > 1 else ""
-        rejections.append(_rejection(message, device.id if device else None, reason, group[0].detail + more))
+        rejections.append(make_rejection(message, device.id if device else None, reason, group[0].detail + more))
     return rejections
 
 
-def _rejection(message: RawMessage, device_id: int | None, reason: str, detail: str) -> NewRejection:
+def make_rejection(message: RawMessage, device_id: int | None, reason: str, detail: str) -> NewRejection:
+    """Return the row that people find a refused message by."""
     return NewRejection(
         received_at=message.received_at,
         protocol=message.protocol,
@@ -243,6 +244,6 @@ def refuse_culprit(item: Item, cause: BaseException, now: datetime) -> BatchOutc
     """Give up on the one message that cannot be stored, and keep it for people to look into."""
     logger.error("refused a message of %s that cannot be stored", item.message.source, exc_info=cause)
     detail = "The platform could not store this message; its operator finds the cause in the log."
-    rejection = _rejection(item.message, None, "internal_error", f"{detail} ({type(cause).__name__})")
+    rejection = make_rejection(item.message, None, "internal_error", f"{detail} ({type(cause).__name__})")
     record_refused_messages(rejections=[rejection], now=now)
     return BatchOutcome(0, 0, [Refusal(item.index, "internal_error", detail)], frozenset({item.index}))

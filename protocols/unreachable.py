@@ -5,7 +5,7 @@ import errno
 _NO_WAY = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
 
-def explain_unreachable(error: OSError, where: str, *, seconds: float | None = None) -> str:
+def explain_connection_error(error: OSError, where: str, *, seconds: float | None = None) -> str:
     """Tell a refusal from silence, from a missing way, and from a connection that was closed at once."""
     if isinstance(error, TimeoutError):
         limit = "in time" if seconds is None else f"within {seconds:g} s"

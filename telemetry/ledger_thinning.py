@@ -44,9 +44,14 @@ FROM hours ORDER BY hour, listener
 """  # noqa: S608 - made of constants
 
 
+def minutes_kept_since(now: datetime) -> datetime:
+    """Return the full hour before which minutes are merged."""
+    return (now - timedelta(days=settings.IIOT_LEDGER_MINUTES_KEPT_DAYS)).replace(minute=0, second=0, microsecond=0)
+
+
 def thin_ledger(*, now: datetime) -> int:
     """Merge minutes of the current tenant that are older than `IIOT_LEDGER_MINUTES_KEPT_DAYS`; return how many spans were merged."""
-    end = (now - timedelta(days=settings.IIOT_LEDGER_MINUTES_KEPT_DAYS)).replace(minute=0, second=0, microsecond=0)
+    end = minutes_kept_since(now)
     turns = 0
     while turns < TURNS_AT_MOST and _merge_some(end):
         turns += 1

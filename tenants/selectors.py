@@ -23,8 +23,11 @@ def clear_tenant_cache() -> None:
 @cached(TTLCache[Any, Tenant | None](maxsize=4096, ttl=CACHE_SECONDS), lock=Lock())
 def get_tenant_by_slug(slug: str) -> Tenant | None:
     """Return the tenant in whatever state, or None. At most `CACHE_SECONDS` old."""
-    if not re.match(SLUG_PATTERN, slug):
-        return None
+    return load_tenant(slug) if re.match(SLUG_PATTERN, slug) else None
+
+
+def load_tenant(slug: str) -> Tenant | None:
+    """Return the tenant that has the short name now, from no cache."""
     tenant: Tenant | None = Tenant.objects.filter(slug=slug).first()
     return tenant
 

@@ -12,6 +12,12 @@ def limit_lock_waits(seconds: float) -> None:
     options["options"] = f"{options.get('options', '')} -c lock_timeout={seconds * 1000:.0f}".strip()
 
 
+def limit_lock_waits_now(seconds: float) -> None:
+    """Let the database give up on a lock after that long, in the transaction that is open now."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = {seconds * 1000:.0f}")
+
+
 @contextmanager
 def patience() -> Iterator[None]:
     """Wait for locks as long as it takes, for work that must not fail half-way because others are slow."""

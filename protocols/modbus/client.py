@@ -10,7 +10,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
 
 from protocols.modbus.blocks import Block
-from protocols.unreachable import explain_unreachable
+from protocols.unreachable import explain_connection_error
 
 # It writes several lines for each failed request; what matters of them stands at the connection.
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
@@ -76,7 +76,7 @@ class ModbusClient:
             else:
                 writer.close()
                 error = ConnectionAbortedError()
-        return explain_unreachable(error, self._where, seconds=self._timeout_seconds)
+        return explain_connection_error(error, self._where, seconds=self._timeout_seconds)
 
     def close(self) -> None:
         """Close the connection."""

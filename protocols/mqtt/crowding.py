@@ -65,7 +65,7 @@ class CrowdWatch:
         self._client.username_pw_set(address.username, address.password)
         self._client.on_connect = self._begin
         self._client.on_message = self._take
-        self._client.on_subscribe = lambda *_: setattr(self, "is_looking", True)
+        self._client.on_subscribe = self._note_subscribed
 
     def start(self) -> None:
         """Look from now on."""
@@ -80,6 +80,9 @@ class CrowdWatch:
     def _begin(self, client: paho.Client, *_: Any) -> None:
         self._crowd = Crowd()  # who went meanwhile is not known
         client.subscribe(LOG_TOPIC)
+
+    def _note_subscribed(self, *_: Any) -> None:
+        self.is_looking = True
 
     def _take(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if login := self._crowd.note(message.payload.decode(errors="replace")):

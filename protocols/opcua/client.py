@@ -23,7 +23,7 @@ from connections.opcua_types import NO_SECURITY, OpcUaTarget
 from iiot_site.lib.plant_network import OutsidePlantError, resolve_in_plant
 from protocols.opcua.errors import CertificateNotTrustedError, EndpointMissingError, OpcUaError, UnreachableError
 from protocols.opcua.identity import APPLICATION_NAME, Identity, first_certificate
-from protocols.unreachable import explain_unreachable
+from protocols.unreachable import explain_connection_error
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 DEFAULT_PORT = 4840
@@ -213,7 +213,7 @@ def _in_words(url: str) -> Iterator[None]:
 def explain(error: Exception, url: str) -> OpcUaError:
     """Say what a failure means for somebody who set up the server."""
     if isinstance(error, OSError):
-        return UnreachableError(explain_unreachable(error, url))
+        return UnreachableError(explain_connection_error(error, url))
     name = type(error).__name__
     hints = {
         "BadUserAccessDenied": "The server refused the user name or the password.",

@@ -7,7 +7,7 @@ import pytest
 
 from protocols.modbus.client import LinkError, ModbusClient
 from protocols.opcua.client import explain
-from protocols.unreachable import explain_unreachable
+from protocols.unreachable import explain_connection_error
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from protocols.unreachable import explain_unreachable
     ],
 )
 def test_each_failure_has_words_of_its_own(error: OSError, words: str) -> None:
-    assert explain_unreachable(error, "plc:4840", seconds=3.0).startswith(words)
+    assert explain_connection_error(error, "plc:4840", seconds=3.0).startswith(words)
 
 
 def test_opcua_says_the_same() -> None:
